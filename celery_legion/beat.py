@@ -1,0 +1,208 @@
+"""The scheduler that ``celery beat -S celery_legion.Scheduler`` runs: Celery's contract on one side, the engine on the other."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import click
+from celery import beat, signals
+from celery.result import denied_join_result
+
+from celery_legion.context import Context
+from celery_legion.engine import Dispatch, Engine
+from celery_legion.errors import EagerTasksError, LegionError
+from celery_legion.interop import celery_schedule
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WAIT = 1.0
+
+
+class Entry(beat.ScheduleEntry):
+    """One dispatch as Celery's schedule entry, which is what monitors wrap and read."""
+
+    dispatch: Dispatch | None = None
+
+    def _next_instance(self, last_run_at: Any = None) -> Entry:
+        """Return the entry itself: where a job stands is the engine's to know."""
+        return self
+
+    __next__ = next = _next_instance
+
+
+class Scheduler(beat.Scheduler):
+    """Celery's scheduler contract over the engine.
+
+    ``tick()`` called by anyone runs one pass, never blocks, and returns the seconds until the next
+    is wanted. When a beat service drives it (it saw ``beat_init`` of that service), ``tick()`` also waits, until the
+    store nudges it or at most a second, and returns 0: beat's own sleep could not be woken.
+    """
+
+    Entry = Entry
+    max_interval = LONGEST_WAIT
+
+    def __init__(self, app: Any, *args: Any, lazy: bool = False, **kwargs: Any) -> None:
+        self.context = Context.of(app)
+        self._engine: Engine | None = None
+        self._pid = 0
+        self._driven = False
+        with _one_line_errors():
+            super().__init__(app, *args, lazy=lazy, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """Read settings and jobs, so that what cannot work is refused at the start.
+
+        Raises:
+            LegionError: A setting, a job, or ``task_always_eager`` cannot work. From a command line it is
+                logged as one line and beat exits with the error's code.
+        """
+        if self.app.conf.task_always_eager:
+            raise EagerTasksError
+        registry = self.context.registry
+        jobs = registry.jobs
+        logger.debug("%d jobs, store %s", len(jobs), self.context.config.key_prefix)
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """The jobs as Celery's entries, by name; entries of :meth:`add` become jobs."""
+        return {job.name: self._entry_of(job) for job in self.context.registry.jobs.values()}
+
+    @schedule.setter
+    def schedule(self, schedule: Any) -> None:
+        self.data = schedule
+
+    def add(self, **kwargs: Any) -> Any:
+        """Add an entry with the arguments of Celery's ``ScheduleEntry``; it becomes a job."""
+        entry = beat.ScheduleEntry(app=self.app, **kwargs)
+        self.update_from_dict({entry.name: entry})
+        return entry
+
+    def update_from_dict(self, dict_: dict[str, Any]) -> None:
+        """Make jobs of entries in the form of ``beat_schedule``."""
+        for name, entry in dict_.items():
+            self.context.registry.add_entry(name, dict(entry) if not isinstance(entry, dict) else entry)
+
+    def merge_inplace(self, b: dict[str, Any]) -> None:
+        """Make jobs of the entries of *b*; the app's own ``beat_schedule`` is read by the registry."""
+        self.update_from_dict(b)
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Run one pass; see the class for when it waits as well."""
+        engine = self.engine
+        delay = engine.tick()
+        if not self._driven:
+            return min(delay, self.max_interval)
+        if delay > 0:
+            engine.wait(min(delay, self.max_interval, LONGEST_WAIT))
+        return 0.0
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process; made at first use, so after any fork."""
+        if self._engine is None or self._pid != os.getpid():
+            self._engine = Engine(self.context, self._send)
+            self._pid = os.getpid()
+        return self._engine
+
+    def _send(self, dispatch: Dispatch, producer: Any) -> None:
+        entry = Entry(
+            app=self.app,
+            name=dispatch.job,
+            task=dispatch.message.task,
+            schedule=dispatch.schedule,
+            args=dispatch.message.args,
+            kwargs=dispatch.message.kwargs,
+            options=dispatch.options(),
+            last_run_at=dispatch.fire_time,
+        )
+        entry.dispatch = dispatch
+        # Exactly one positional argument: monitors that wrap apply_entry unpack it so.
+        self.apply_entry(entry, producer=producer)
+
+    def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
+        """Send one entry, and write on its dispatch how that went: ``apply_entry`` swallows errors.
+
+        Raises:
+            SchedulingError: It could not be sent.
+        """
+        dispatch = getattr(entry, "dispatch", None)
+        try:
+            result = self._apply(entry, producer, **kwargs)
+        except Exception as exc:
+            if dispatch is not None:
+                dispatch.error = exc
+            raise beat.SchedulingError(f"job {entry.name} could not be sent: {exc}") from exc
+        if dispatch is not None:
+            dispatch.accepted = True
+        return result
+
+    def _apply(self, entry: Any, producer: Any, **kwargs: Any) -> Any:
+        args, call = list(entry.args or ()), dict(entry.kwargs or {})
+        options = {**entry.options, **kwargs}
+        task = self.app.tasks.get(entry.task)
+        with _without_result_backend():
+            if task is not None:
+                return task.apply_async(args, call, producer=producer, **options)
+            return self.send_task(entry.task, args, call, producer=producer, **options)
+
+    def _entry_of(self, job: Any) -> Entry:
+        return Entry(
+            app=self.app,
+            name=job.name,
+            task=job.action.task,
+            schedule=celery_schedule(job),
+            args=job.args,
+            kwargs=dict(job.kwargs),
+            options=dict(job.options),
+        )
+
+    def close(self) -> None:
+        """Resign and drop the connections. Runs twice on SIGTERM, and inside whatever ``tick()`` was doing."""
+        engine = self._engine
+        if engine is not None and self._pid == os.getpid():
+            engine.close()
+
+    @property
+    def info(self) -> str:
+        """What beat's banner says of the store; never fails and talks to nobody."""
+        try:
+            config = self.context.config
+            return f"    . store -> {config.safe_store_url}\n    . prefix -> {config.key_prefix}"
+        except Exception as exc:
+            return f"    . store -> {exc}"
+
+
+@signals.beat_init.connect
+def _on_beat_init(sender: Any = None, **kwargs: Any) -> None:
+    """Remember that a beat service drives its scheduler. The service has built it by now."""
+    scheduler = getattr(sender, "__dict__", {}).get("scheduler")
+    if isinstance(scheduler, Scheduler):
+        scheduler._driven = True
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """From a command line, turn an error of ours into one line and its exit code."""
+    try:
+        yield
+    except LegionError as exc:
+        if click.get_current_context(silent=True) is None:
+            raise
+        print(f"celery_legion: {exc}", file=sys.stderr)
+        raise SystemExit(exc.exit_code) from exc
+
+
+def _without_result_backend() -> Any:
+    """Keep the result backend out of the publish path: it may hang a tick for minutes.
+
+    The flag is the whole process's, so it is left alone where beat runs in a thread beside a worker's tasks.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return denied_join_result()
+    return nullcontext()

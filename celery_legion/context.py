@@ -1,0 +1,109 @@
+"""What belongs to one app: its settings, jobs, store and clock, made once and shared by every face."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from celery_legion.clock import Clock, SystemClock
+from celery_legion.config import Config
+from celery_legion.registry import Registry
+from celery_legion.stores import open_store
+from celery_legion.stores.base import Store, StoreOptions
+
+ATTRIBUTE = "legion_context"
+
+
+class Context:
+    """The parts of one app. Get it by :meth:`of`; settings are read and the store is opened at first use.
+
+    ``enabled`` says that ``Legion(app)`` stands in the app, so that its workers release locks;
+    without it nothing may be guarded by one.
+    """
+
+    def __init__(self, app: Any, clock: Clock | None = None) -> None:
+        self.app = app
+        self.clock: Clock = clock or SystemClock()
+        self.enabled = False
+        self.registry = Registry(app)
+        self._config: Config | None = None
+        self._store: Store | None = None
+        self._injected = False
+        self._opening = threading.Lock()
+        _contexts.add(self)
+
+    @classmethod
+    def of(cls, app: Any) -> Context:
+        """Return *app*'s context, made at the first call."""
+        context: Context | None = getattr(app, ATTRIBUTE, None)
+        if context is None:
+            context = cls(app)
+            setattr(app, ATTRIBUTE, context)
+        return context
+
+    @property
+    def config(self) -> Config:
+        """The settings, read once.
+
+        Raises:
+            ConfigurationError: A setting cannot work.
+            UnknownSettingError: A ``legion_*`` key is no setting.
+        """
+        if self._config is None:
+            self._config = Config.of(self.app)
+        return self._config
+
+    @property
+    def store(self) -> Store:
+        """The store, opened once a process without talking to it."""
+        store = self._store
+        if store is None:
+            with self._opening:
+                if self._store is None:
+                    self._store = open_store(self.store_options)
+                store = self._store
+        return store
+
+    @property
+    def store_options(self) -> StoreOptions:
+        """What the store is opened with."""
+        config = self.config
+        return StoreOptions(
+            url=config.store_url,
+            prefix=config.key_prefix,
+            timeout=config.store_timeout,
+            retention=config.retention,
+        )
+
+    def fresh_store(self, timeout: timedelta) -> Store:
+        """Return a store on connections of its own, each answer bounded by *timeout*; an injected store is returned itself."""
+        if self._injected:
+            return self.store
+        return open_store(replace(self.store_options, timeout=timeout))
+
+    def use_store(self, store: Store) -> None:
+        """Use *store* instead of the one the settings name; for tests and embedding."""
+        self._store = store
+        self._injected = True
+
+    def after_fork(self) -> None:
+        """Forget what must not be shared with the parent process; nothing is talked to."""
+        self._opening = threading.Lock()
+        if self._store is not None:
+            self._store.forget_connections()
+
+
+_contexts: weakref.WeakSet[Context] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for context in list(_contexts):
+        context.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

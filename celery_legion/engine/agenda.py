@@ -1,0 +1,88 @@
+"""The agenda: which job fires next, in memory, with cost for what is due and not for what is scheduled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+from celery_legion.clock import to_ms
+from celery_legion.job import Job
+from celery_legion.stores.base import Sight
+from celery_legion.triggers import Trigger, TriggerError
+
+CACHED = 50_000
+"""Most computed fire times remembered; all are dropped when there are more."""
+
+
+class Standing:
+    """Where one job stands: its trigger with its anchor, its mark, and its next fire (None = never again)."""
+
+    __slots__ = ("fire", "job", "mark", "trigger")
+
+    def __init__(self, job: Job, trigger: Trigger, mark: datetime, fire: datetime | None) -> None:
+        self.job, self.trigger, self.mark, self.fire = job, trigger, mark, fire
+
+
+class Agenda:
+    """The jobs' standings by name, and a heap of their next fires keyed by UTC milliseconds."""
+
+    def __init__(self) -> None:
+        self.standings: dict[str, Standing] = {}
+        self.broken: dict[str, str] = {}
+        self._heap: list[tuple[int, int, Standing]] = []
+        self._order = count()
+        self._cache: dict[tuple[Trigger, datetime], datetime | None] = {}
+
+    def load(self, jobs: Iterable[Job], sights: Mapping[str, Sight]) -> None:
+        """Start over with *jobs* as the store has seen them. One whose trigger fails is left out, with its error in ``broken``."""
+        self.standings.clear()
+        self.broken.clear()
+        heap = []
+        for job in jobs:
+            sight = sights.get(job.name)
+            if sight is None:
+                continue
+            try:
+                trigger = job.trigger.anchored(sight.anchor)
+                fire = self.next_after(trigger, sight.mark)
+            except (TriggerError, ValueError, OverflowError) as exc:
+                self.broken[job.name] = str(exc)
+                continue
+            standing = Standing(job, trigger, sight.mark, fire)
+            self.standings[job.name] = standing
+            if fire is not None:
+                heap.append((to_ms(fire), next(self._order), standing))
+        heapify(heap)
+        self._heap = heap
+
+    def next_after(self, trigger: Trigger, moment: datetime) -> datetime | None:
+        """Return the trigger's next fire after *moment*, computed once for all equal triggers."""
+        key = (trigger, moment)
+        try:
+            return self._cache[key]
+        except KeyError:
+            if len(self._cache) >= CACHED:
+                self._cache.clear()
+            fire = self._cache[key] = trigger.next_after(moment)
+            return fire
+
+    def take_due(self, now: datetime, limit: int) -> list[Standing]:
+        """Take up to *limit* standings whose fire is due off the heap; each must be settled again."""
+        heap, bound, due = self._heap, to_ms(now), []
+        while heap and heap[0][0] <= bound and len(due) < limit:
+            due.append(heappop(heap)[2])
+        return due
+
+    def settle(self, standing: Standing, mark: datetime) -> None:
+        """Put a taken standing back with its new mark."""
+        standing.mark = mark
+        standing.fire = self.next_after(standing.trigger, mark)
+        if standing.fire is not None:
+            heappush(self._heap, (to_ms(standing.fire), next(self._order), standing))
+
+    @property
+    def next_fire_ms(self) -> int | None:
+        """When the next fire is due, in milliseconds since 1970; None if none is."""
+        return self._heap[0][0] if self._heap else None

@@ -1,0 +1,188 @@
+"""From plans and pushes to claims: which run is asked for, with which message."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery_legion.codec import CodecError, Message, decode, encode, evaluate
+from celery_legion.config import Config
+from celery_legion.errors import LegionError
+from celery_legion.header import Header
+from celery_legion.interop import celery_schedule
+from celery_legion.job import Job
+from celery_legion.engine.dispatch import Dispatch
+from celery_legion.planner import Plan
+from celery_legion.run import Kind, run_id
+from celery_legion.stores.base import Claim, Lapse, Request, Unsent
+
+logger = logging.getLogger(__name__)
+
+
+class PushError(LegionError, ValueError):
+    """A push cannot be read or names no job."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"a push was put aside: {self.problem}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Asked:
+    """A claim, and what is dispatched if it is granted (None when it only writes lapses)."""
+
+    claim: Claim
+    dispatch: Dispatch | None = None
+    error: Exception | None = None
+
+
+class Claims:
+    """Builds the claims of one app's jobs. ``guarded`` False: no worker reports, so nothing is locked or watched."""
+
+    def __init__(self, app: Any, config: Config, guarded: bool) -> None:
+        self._app = app
+        self._config = config
+        self._guarded = guarded
+        self._queues: dict[str, str | None] = {}
+
+    def of_plan(self, job: Job, mark: datetime, plan: Plan) -> Iterator[Asked]:
+        """Yield the claims of a plan in order: each expects the mark that the one before it leaves."""
+        lapses = tuple(
+            Lapse(state=missed.state, reason=missed.reason, first=missed.first, last=missed.last, count=missed.count)
+            for missed in plan.missed
+        )
+        for fire in plan.runs:
+            yield self._run(job, fire, mark, lapses, Kind.SCHEDULED, run_id(self._config.key_prefix, job.name, fire))
+            mark, lapses = fire, ()
+        if not plan.runs or plan.runs[-1] != plan.until:
+            yield Asked(claim=Claim(job=job.name, fire_time=plan.until, mark=mark, lapses=lapses))
+
+    def of_push(self, request: Request, jobs: Any, now: datetime) -> Asked:
+        """Return the claim of a push.
+
+        Raises:
+            PushError: It is no JSON object, or names no job.
+        """
+        try:
+            data = json.loads(request.body)
+        except (ValueError, RecursionError) as exc:
+            raise PushError(f"it is no JSON ({exc})") from exc
+        if not isinstance(data, dict) or not isinstance(data.get("job"), str):
+            raise PushError('it is no JSON object with a "job"')
+        job = jobs.get(data["job"])
+        if job is None:
+            raise PushError(f"no job is named {data['job']!r}")
+        return self._run(job, now, None, (), Kind.PUSHED, request.id)
+
+    def again(self, unsent: Unsent, job: Job | None) -> Dispatch | None:
+        """Return the dispatch of a run that was claimed and never confirmed: the same message under the same id.
+
+        The message is the one kept with the claim; where it could not be kept, it is made anew
+        from the job. None if there is neither.
+        """
+        message = None
+        try:
+            if unsent.message:
+                message = decode(unsent.message)
+        except CodecError as exc:
+            logger.error("the message kept for run %s of %s cannot be read: %s", unsent.id, unsent.job, exc)
+        if message is None:
+            if job is None:
+                return None
+            message = self._message(job, unsent.fire_time)
+        header = self._header(job, unsent.job, unsent.fire_time, unsent.kind) if self._guarded else None
+        return Dispatch(
+            run_id=unsent.id,
+            job=unsent.job,
+            message=message,
+            header=header,
+            schedule=celery_schedule(job) if job else None,
+            fire_time=unsent.fire_time,
+            deadline=unsent.deadline,
+        )
+
+    def _run(
+        self, job: Job, fire: datetime, mark: datetime | None, lapses: tuple[Lapse, ...], kind: Kind, run: str
+    ) -> Asked:
+        error: Exception | None = None
+        try:
+            message = self._message(job, fire)
+        except Exception as exc:
+            # A user's lazy argument failed: the fire is claimed all the same, so that it is accounted for.
+            message, error = Message(task=job.action.task), exc
+        try:
+            kept = encode(message) if error is None else ""
+        except CodecError:
+            kept = ""
+        deadline = None if job.policy.start_deadline is None else fire + job.policy.start_deadline
+        claim = Claim(
+            job=job.name,
+            fire_time=fire,
+            mark=mark,
+            run_id=run,
+            kind=kind,
+            lapses=lapses,
+            lock=job.lock,
+            limit=job.policy.limit if self._guarded else 0,
+            lock_ttl=self._lock_ttl(job),
+            message=kept,
+            deadline=deadline,
+            queue=self._queue(job),
+            watched=self._guarded,
+        )
+        dispatch = Dispatch(
+            run_id=run,
+            job=job.name,
+            message=message,
+            header=self._header(job, job.name, fire, kind) if self._guarded else None,
+            schedule=celery_schedule(job),
+            fire_time=fire,
+            deadline=deadline,
+        )
+        return Asked(claim=claim, dispatch=dispatch, error=error)
+
+    def _message(self, job: Job, fire: datetime) -> Message:
+        return evaluate(job, fire)
+
+    def _lock_ttl(self, job: Job) -> timedelta:
+        return job.policy.lock_ttl if job.policy.lock_ttl is not None else self._config.lock_ttl
+
+    def _header(self, job: Job | None, name: str, fire: datetime, kind: Kind) -> Header:
+        return Header(
+            job=name,
+            fire_time=fire,
+            kind=kind,
+            lock=job.lock if job else name,
+            limit=job.policy.limit if job else 1,
+            lock_ttl=self._lock_ttl(job) if job else self._config.lock_ttl,
+        )
+
+    def _queue(self, job: Job) -> str | None:
+        """Return the name of the queue that the job's messages go to, None if a router does not say."""
+        if job.name not in self._queues:
+            self._queues[job.name] = self._route(job)
+        return self._queues[job.name]
+
+    def _route(self, job: Job) -> str | None:
+        given = job.queue or job.options.get("queue")
+        if given is not None:
+            return str(getattr(given, "name", given))
+        task = self._app.tasks.get(job.action.task)
+        options = {} if task is None else {k: v for k, v in task._get_exec_options().items() if v is not None}
+        options.update(job.options)
+        try:
+            route = self._app.amqp.router.route(options, job.action.task, job.args, dict(job.kwargs), task)
+        except Exception as exc:
+            logger.debug("no queue is known for job %s: %s", job.name, exc)
+            return None
+        queue = route.get("queue")
+        if queue is None:
+            return None if "exchange" in route else str(self._app.conf.task_default_queue)
+        return str(getattr(queue, "name", queue))

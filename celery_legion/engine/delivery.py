@@ -1,0 +1,124 @@
+"""Delivery: from claimed to known to be sent, however often that takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from celery_legion.engine.claims import Claims
+from celery_legion.engine.dispatch import Dispatch
+from celery_legion.engine.publisher import BATCH_LIMIT, Publisher, Send
+from celery_legion.errors import BrokerUnavailableError
+from celery_legion.job import Job
+from celery_legion.run import Reason, State
+from celery_legion.stores.base import Outcome, Retention, Store, Unsent
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 10
+"""Most batches sent again in one pass."""
+
+
+class Delivery:
+    """Publishes claimed runs and confirms them in the store; what was not confirmed is sent again under the same id."""
+
+    def __init__(
+        self,
+        store: Callable[[], Store],
+        publisher: Publisher,
+        send: Send,
+        *,
+        retention: Retention,
+        patience: timedelta,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._send = send
+        self._retention = retention
+        self._patience = patience
+        self._owed: list[str] = []
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the broker failed and claimed runs wait for it."""
+        return self._publisher.broken
+
+    @property
+    def retry_in(self) -> float:
+        """Seconds until the broker is tried again."""
+        return self._publisher.retry_in()
+
+    def deliver(self, dispatches: Sequence[Dispatch]) -> None:
+        """Publish and confirm; what the broker does not take stays claimed.
+
+        Raises:
+            StoreUnavailableError: The broker has the messages, the store could not be told; the next call tells it.
+        """
+        for start in range(0, len(dispatches), BATCH_LIMIT):
+            if not self._publisher.ready():
+                return
+            batch = dispatches[start : start + BATCH_LIMIT]
+            try:
+                known = self._publisher.publish(batch, self._send)
+            except BrokerUnavailableError as exc:
+                logger.error("%s; claimed runs wait, next try in %.0f s", exc, self._publisher.retry_in())
+                self.confirm(exc.delivered)
+                return
+            self.confirm(known)
+            for dispatch in batch:
+                if dispatch.error is not None:
+                    self.refuse(dispatch, dispatch.error)
+
+    def confirm(self, ids: Sequence[str]) -> None:
+        """Tell the store what is sent, with what an earlier call could not tell it."""
+        self._owed.extend(ids)
+        if self._owed:
+            self._store().sent(self._owed)
+            self._owed.clear()
+
+    def refuse(self, dispatch: Dispatch, error: Exception) -> None:
+        """End a run whose message cannot be made or sent for its own sake."""
+        logger.error("run %s of %s cannot be sent: %s", dispatch.run_id, dispatch.job, error)
+        outcome = Outcome(state=State.FAILED, reason=Reason.UNSENDABLE, error=f"{type(error).__name__}: {error}")
+        self._store().end(dispatch.run_id, 0, outcome, self._retention)
+
+    def send_again(self, now: datetime, older_than: timedelta, jobs: Mapping[str, Job], claims: Claims) -> None:
+        """Publish again what was claimed longer than *older_than* ago and never confirmed.
+
+        A run past its deadline, or waiting for longer than the catch-up window, ends as ``missed(broker)``;
+        one that nobody can make a message for as ``missed(gone)``.
+        """
+        self.confirm(())
+        for _ in range(ROUNDS):
+            if not self._publisher.ready():
+                return
+            found = self._store().unsent(older_than, BATCH_LIMIT)
+            dispatches = [
+                dispatch
+                for unsent in found
+                if (dispatch := self._again(unsent, now, jobs.get(unsent.job), claims)) is not None
+            ]
+            if dispatches:
+                logger.info("%d claimed runs were never confirmed: sending them again", len(dispatches))
+                self.deliver(dispatches)
+            if len(found) < BATCH_LIMIT or self._publisher.broken:
+                return
+
+    def _again(self, unsent: Unsent, now: datetime, job: Job | None, claims: Claims) -> Dispatch | None:
+        over = unsent.deadline or unsent.fire_time + self._patience
+        if now > over:
+            self._miss(unsent, Reason.BROKER)
+            return None
+        try:
+            dispatch = claims.again(unsent, job)
+        except Exception as exc:
+            logger.error("the message of run %s of %s cannot be made again: %s", unsent.id, unsent.job, exc)
+            dispatch = None
+        if dispatch is None:
+            self._miss(unsent, Reason.GONE)
+        return dispatch
+
+    def _miss(self, unsent: Unsent, reason: Reason) -> None:
+        logger.error("run %s of %s is missed: %s", unsent.id, unsent.job, reason.value)
+        self._store().end(unsent.id, 0, Outcome(state=State.MISSED, reason=reason), self._retention)

@@ -1,0 +1,87 @@
+"""The message header that tells a worker which run a message belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery_legion.clock import from_ms, span_ms, to_ms
+from celery_legion.errors import LegionError
+from celery_legion.run import Kind
+
+KEY = "legion"
+"""The header's name. A message without it never touches the store."""
+
+VERSION = 1
+
+
+class HeaderError(LegionError, ValueError):
+    """A message carries a legion header that cannot be read; nothing of it may be executed."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the message's legion header is not valid: {self.problem}; it was sent by another version or another program"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Job, fire and lock of a message's run; all that a worker needs to ask for its begin."""
+
+    job: str
+    fire_time: datetime
+    kind: Kind
+    lock: str
+    limit: int
+    lock_ttl: timedelta
+
+    def dump(self) -> dict[str, Any]:
+        """Return the header as JSON-ready data."""
+        return {
+            "v": VERSION,
+            "job": self.job,
+            "fire": to_ms(self.fire_time),
+            "kind": self.kind.value,
+            "lock": self.lock,
+            "limit": self.limit,
+            "ttl": span_ms(self.lock_ttl),
+        }
+
+    @classmethod
+    def load(cls, data: object) -> Header:
+        """Read a header from a message, trusting nothing of it.
+
+        Raises:
+            HeaderError: It is no mapping, of an unknown version, or a field is missing or of a wrong type.
+        """
+        if not isinstance(data, Mapping):
+            raise HeaderError("it is no mapping")
+        if data.get("v") != VERSION:
+            raise HeaderError(f"version {data.get('v')!r} is unknown")
+        job, lock = data.get("job"), data.get("lock")
+        if not isinstance(job, str) or not isinstance(lock, str):
+            raise HeaderError("job and lock must be strings")
+        fire, limit, ttl = (_integer(data, key) for key in ("fire", "limit", "ttl"))
+        try:
+            kind = Kind(data.get("kind"))
+            return cls(
+                job=job,
+                fire_time=from_ms(fire),
+                kind=kind,
+                lock=lock,
+                limit=limit,
+                lock_ttl=timedelta(milliseconds=ttl),
+            )
+        except (ValueError, OverflowError) as exc:
+            raise HeaderError(str(exc)) from exc
+
+
+def _integer(data: Mapping[str, Any], key: str) -> int:
+    value = data.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise HeaderError(f"{key} must be a non-negative integer")
+    return value

@@ -1,0 +1,42 @@
+"""Stores: where locks, leases, claims, inbox, state and ledger live."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from urllib.parse import urlsplit
+
+from celery_legion.errors import ConfigurationError
+from celery_legion.stores.base import Store, StoreOptions
+
+DRIVERS = {
+    "redis": "celery_legion.stores.redis",
+    "rediss": "celery_legion.stores.redis",
+    "valkey": "celery_legion.stores.redis",
+    "valkeys": "celery_legion.stores.redis",
+    "memory": "celery_legion.stores.memory",
+}
+"""URL scheme → module whose ``open_store(options)`` returns a store. Loaded only when asked for."""
+
+ENTRY_POINTS = "celery_legion.stores"
+
+
+def open_store(options: StoreOptions) -> Store:
+    """Return the store that ``options.url`` names, without talking to it.
+
+    A third party adds a scheme by an entry point of the group ``celery_legion.stores`` that
+    loads such a function.
+
+    Raises:
+        ConfigurationError: No driver knows the URL's scheme.
+    """
+    scheme = urlsplit(options.url).scheme
+    if scheme in DRIVERS:
+        store: Store = import_module(DRIVERS[scheme]).open_store(options)
+        return store
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=ENTRY_POINTS, name=scheme):
+        store = point.load()(options)
+        return store
+    known = ", ".join(sorted(DRIVERS))
+    raise ConfigurationError("legion_store_url", f"a URL with one of the schemes {known}", scheme or options.url)

@@ -1,0 +1,163 @@
+"""The connection to a Redis or Valkey server: bounded, and safe across forks and signal handlers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.client import PubSub
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.retry import Retry
+
+from celery_legion.errors import StoreError, StoreUnavailableError
+from celery_legion.stores.base import StoreOptions
+from celery_legion.stores.redis import scripts
+
+SILENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+
+
+def safe_url(url: str) -> str:
+    """Return *url* without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    user = parts.username or ""
+    return urlunsplit(parts._replace(netloc=f"{user}:***@{host}{port}"))
+
+
+class Connection:
+    """Runs the verbs' scripts on one server, within the options' timeout.
+
+    The pool is redis-py's default one: it may be entered again from a signal handler,
+    which a blocking pool may not.
+    """
+
+    def __init__(self, options: StoreOptions) -> None:
+        self.options = options
+        self.base = "{%s}:" % options.prefix.replace("{", "").replace("}", "")
+        self.name = safe_url(options.url)
+        self._pool: ConnectionPool | None = None
+        self._pubsub: PubSub | None = None
+
+    @property
+    def client(self) -> Any:
+        """A client on this process's pool."""
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = self._new_pool()
+        return Redis(connection_pool=pool)
+
+    def _new_pool(self) -> ConnectionPool:
+        url = self.options.url
+        if url.startswith("valkey"):
+            url = "redis" + url[len("valkey") :]
+        seconds = self.options.timeout.total_seconds()
+        # One retry, and only for a connection that broke: a pooled one may be older than the
+        # server's last restart. A server that is silent has had its time.
+        return ConnectionPool.from_url(
+            url,
+            decode_responses=True,
+            encoding_errors="replace",
+            protocol=2,
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+        )
+
+    def run(self, verb: str, args: Sequence[str | int]) -> Any:
+        """Run the script of *verb*.
+
+        Raises:
+            StoreUnavailableError: No answer in time; whether it took effect is unknown.
+            StoreError: The server refused.
+        """
+        client = self.client
+        try:
+            try:
+                return client.evalsha(scripts.digest(verb), 1, self.base, *args)
+            except NoScriptError:
+                return client.eval(scripts.source(verb), 1, self.base, *args)
+        except SILENT as exc:
+            raise self.unavailable(exc) from exc
+        except ResponseError as exc:
+            raise StoreError(f"the store {self.name} refused {verb}: {exc}") from exc
+        except RedisError as exc:
+            raise self.unavailable(exc) from exc
+
+    def command(self, *args: str | int) -> Any:
+        """Run one plain command, with the same errors as :meth:`run`."""
+        try:
+            return self.client.execute_command(*args)
+        except SILENT as exc:
+            raise self.unavailable(exc) from exc
+        except RedisError as exc:
+            raise StoreError(f"the store {self.name} refused {args[0]}: {exc}") from exc
+
+    def setting(self, name: str) -> str:
+        """Return one of the server's settings, empty if it has none of that name."""
+        flat = self.command("CONFIG", "GET", name)
+        return str(flat[1]) if len(flat) > 1 else ""
+
+    def unavailable(self, exc: BaseException) -> StoreUnavailableError:
+        """Return the error of the contract for one of the driver's."""
+        return StoreUnavailableError(self.name, str(exc) or type(exc).__name__)
+
+    def nudge(self) -> None:
+        """Publish on the waking channel."""
+        self.command("PUBLISH", f"{self.base}wake", "wake")
+
+    def listen(self, timeout: timedelta) -> bool:
+        """Block until something is published on the waking channel, or for *timeout*.
+
+        A channel that cannot be listened to is slept out, so that a broken one never makes a loop spin.
+        """
+        deadline = time.monotonic() + timeout.total_seconds()
+        try:
+            pubsub = self._pubsub
+            if pubsub is None:
+                pubsub = self._pubsub = self.client.pubsub()
+                pubsub.subscribe(f"{self.base}wake")
+            while (left := deadline - time.monotonic()) > 0:
+                message = pubsub.get_message(timeout=left)
+                if message is not None and message["type"] == "message":
+                    while pubsub.get_message(timeout=0.0) is not None:
+                        pass
+                    return True
+            return False
+        except (RedisError, OSError):
+            self._pubsub = None
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            return False
+
+    def forget(self) -> None:
+        """Drop pool and subscription without talking on them."""
+        self._pool = None
+        self._pubsub = None
+
+    def close(self) -> None:
+        """Close what is open."""
+        pool, pubsub = self._pool, self._pubsub
+        self.forget()
+        try:
+            if pubsub is not None:
+                pubsub.close()
+            if pool is not None:
+                pool.disconnect()
+        except (RedisError, OSError):
+            pass

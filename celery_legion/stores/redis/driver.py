@@ -1,0 +1,305 @@
+"""The Redis driver: each verb's arguments in, its script run, its answer out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha1
+
+from celery_legion.clock import from_ms, span_ms, to_ms
+from celery_legion.errors import StoreError
+from celery_legion.run import Kind, Record
+from celery_legion.stores.base import (
+    CLAIM_LIMIT,
+    Admission,
+    Answer,
+    Claim,
+    Granted,
+    Kept,
+    Lead,
+    Outcome,
+    Pulse,
+    Renewal,
+    Request,
+    Retention,
+    SchedulerInfo,
+    Sight,
+    StoreOptions,
+    Ticket,
+    Unsent,
+    Verdict,
+    WorkerInfo,
+)
+from celery_legion.stores.redis.connection import Connection
+from celery_legion.stores.redis.reading import Reading
+from celery_legion.stores.redis.records import moment, read_run
+
+
+def _ms(value: datetime | None) -> int | str:
+    return "" if value is None else to_ms(value)
+
+
+def _text(value: str | int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def read_request(text: str) -> Request:
+    """Return a request from the inbox.
+
+    One that another program pushed as bare JSON has its id in the JSON, or gets one from its content.
+    """
+    if not text.startswith("{"):
+        run_id, _, body = text.partition(" ")
+        if body:
+            return Request(id=run_id, body=body)
+    try:
+        run_id = json.loads(text)["id"]
+        if isinstance(run_id, str) and run_id:
+            return Request(id=run_id, body=text)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return Request(id="body:" + sha1(text.encode(), usedforsecurity=False).hexdigest(), body=text)
+
+
+class RedisStore(Reading):
+    """A store on one Redis or Valkey server. Every call is one round trip, bounded by ``options.timeout``."""
+
+    def __init__(self, options: StoreOptions) -> None:
+        self.options = options
+        self.connection = Connection(options)
+        self._taken: dict[str, str] = {}
+
+    # Scheduler
+
+    def pulse(self, owner: str, ttl: timedelta, since: int, limit: int, info: SchedulerInfo) -> Pulse:
+        """See :meth:`.SchedulerStore.pulse`."""
+        args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid)
+        epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox = self._run("pulse", args)
+        requests = []
+        for text in inbox:
+            request = read_request(text)
+            self._taken[request.id] = text
+            requests.append(request)
+        lead = Lead(
+            owner=lead_owner,
+            epoch=int(lead_epoch),
+            info=SchedulerInfo(app=app, fingerprint=fingerprint, host=host, pid=int(pid)),
+            expires_in=timedelta(milliseconds=max(0, int(left))),
+        )
+        return Pulse(
+            epoch=int(epoch) or None,
+            lead=lead,
+            version=int(version),
+            changes=tuple(changes),
+            requests=tuple(requests),
+        )
+
+    def resign(self, owner: str) -> bool:
+        """See :meth:`.SchedulerStore.resign`."""
+        return bool(self._run("resign", (owner,)))
+
+    def sight(self, prints: Mapping[str, str], mark: datetime) -> dict[str, Sight]:
+        """See :meth:`.SchedulerStore.sight`."""
+        args: list[str | int] = [to_ms(mark)]
+        for name, fingerprint in prints.items():
+            args += (name, fingerprint)
+        flat = self._run("sight", args)
+        pairs = zip(prints, flat[::2], flat[1::2], strict=True)
+        return {name: Sight(mark=from_ms(int(at)), anchor=from_ms(int(anchor))) for name, at, anchor in pairs}
+
+    def claim(self, claims: Sequence[Claim], owner: str, epoch: int | None, lead_ttl: timedelta) -> list[Verdict]:
+        """See :meth:`.SchedulerStore.claim`."""
+        if len(claims) > CLAIM_LIMIT:
+            raise ValueError(f"at most {CLAIM_LIMIT} claims a call, got {len(claims)}; split them")
+        if not claims:
+            return []
+        args: list[str | int] = [owner, _text(epoch), span_ms(lead_ttl), self.options.retention.size]
+        for claim in claims:
+            args += _claim_args(claim)
+        return [
+            Verdict(granted=Granted(granted), mark=moment(mark), holder=holder or None)
+            for granted, mark, holder in self._run("claim", args)
+        ]
+
+    def sent(self, ids: Sequence[str]) -> None:
+        """See :meth:`.SchedulerStore.sent`."""
+        if ids:
+            self._run("sent", (span_ms(self.options.retention.dedup), *ids))
+
+    def unsent(self, older_than: timedelta, limit: int) -> list[Unsent]:
+        """See :meth:`.SchedulerStore.unsent`."""
+        return [
+            Unsent(
+                id=run_id,
+                job=job,
+                kind=Kind(kind),
+                fire_time=from_ms(int(fire)),
+                claimed_at=from_ms(int(claimed)),
+                message=message,
+                queue=queue or None,
+                deadline=moment(deadline),
+            )
+            for run_id, job, kind, fire, claimed, message, queue, deadline in self._run(
+                "unsent", (span_ms(older_than), limit)
+            )
+        ]
+
+    def reap(self, limit: int) -> list[Record]:
+        """See :meth:`.SchedulerStore.reap`."""
+        keep = self.options.retention
+        ended = self._run("reap", (limit, span_ms(keep.dedup), keep.total, span_ms(keep.age)))
+        records = (read_run(run_id, flat) for run_id, flat in ended)
+        return [record for record in records if record is not None]
+
+    # Worker
+
+    def begin(self, ticket: Ticket) -> Answer:
+        """See :meth:`.RunStore.begin`."""
+        args = (
+            ticket.id,
+            ticket.job,
+            to_ms(ticket.fire_time),
+            ticket.kind.value,
+            ticket.worker,
+            ticket.retries,
+            int(ticket.late),
+            ticket.lock,
+            ticket.limit,
+            span_ms(ticket.lock_ttl),
+            span_ms(ticket.lease),
+            span_ms(ticket.visibility),
+            ticket.asker,
+            span_ms(self.options.retention.dedup),
+        )
+        admission, token, attempt, wait, success = self._run("begin", args)
+        return Answer(
+            admission=Admission(admission),
+            token=int(token),
+            attempt=int(attempt),
+            wait=timedelta(milliseconds=int(wait)),
+            previous_success=moment(success),
+        )
+
+    def renew(self, worker: str, renewals: Sequence[Renewal], lease: timedelta) -> dict[str, Kept]:
+        """See :meth:`.RunStore.renew`."""
+        if not renewals:
+            return {}
+        args: list[str | int] = [worker, span_ms(lease), span_ms(self.options.retention.dedup)]
+        for renewal in renewals:
+            args += (renewal.id, renewal.token, int(renewal.accepted))
+        answers = self._run("renew", args)
+        return {renewal.id: Kept(kept) for renewal, kept in zip(renewals, answers, strict=True)}
+
+    def park(self, run_id: str, token: int, until: datetime, retries: int) -> bool:
+        """See :meth:`.RunStore.park`."""
+        return bool(self._run("park", (run_id, token, to_ms(until), retries)))
+
+    def hand_back(self, worker: str) -> list[str]:
+        """See :meth:`.RunStore.hand_back`."""
+        return list(self._run("hand_back", (worker,)))
+
+    def end(self, run_id: str, token: int, outcome: Outcome, retention: Retention) -> bool:
+        """See :meth:`.RunStore.end`."""
+        args = (
+            run_id,
+            token,
+            outcome.state.value,
+            _text(outcome.reason),
+            _ms(outcome.started_at),
+            _ms(outcome.ended_at),
+            _text(outcome.pid),
+            _text(outcome.exit_code),
+            _text(outcome.error),
+            _text(outcome.output),
+            span_ms(outcome.dying),
+            span_ms(retention.dedup),
+        )
+        return bool(self._run("end", args))
+
+    def get(self, run_id: str) -> Record | None:
+        """See :meth:`.RunStore.get`."""
+        return read_run(run_id, self._run("get", (run_id,)))
+
+    # Inbox, schedule, workers
+
+    def push(self, request: Request) -> None:
+        """See :meth:`.InboxStore.push`."""
+        same = read_request(request.body)
+        self._run("push", (request.body if same.id == request.id else f"{request.id} {request.body}",))
+
+    def ack(self, ids: Sequence[str]) -> None:
+        """See :meth:`.InboxStore.ack`."""
+        texts = [text for text in (self._taken.pop(run_id, None) for run_id in ids) if text is not None]
+        if texts:
+            self._run("ack", texts)
+
+    def register(self, info: WorkerInfo, lease: timedelta) -> None:
+        """See :meth:`.ScheduleStore.register`."""
+        data = {"queues": list(info.queues), "version": info.version, "pid": info.pid}
+        self._run("register", (info.name, span_ms(lease), json.dumps(data), *info.queues))
+
+    # Waking and keeping
+
+    def wake(self) -> None:
+        """See :meth:`.WakingStore.wake`."""
+        self.connection.nudge()
+
+    def wait(self, timeout: timedelta) -> bool:
+        """See :meth:`.WakingStore.wait`."""
+        return self.connection.listen(timeout)
+
+    def ping(self) -> None:
+        """See :meth:`.Store.ping`."""
+        self.connection.command("PING")
+
+    def now(self) -> datetime:
+        """See :meth:`.Store.now`."""
+        seconds, micros = self.connection.command("TIME")
+        return from_ms(int(seconds) * 1000 + int(micros) // 1000)
+
+    def warnings(self) -> list[str]:
+        """See :meth:`.Store.warnings`. A user who may not read the configuration is told nothing."""
+        found = []
+        try:
+            policy = self.connection.setting("maxmemory-policy")
+            saves = self.connection.setting("save")
+            append = self.connection.setting("appendonly")
+        except StoreError:
+            return []
+        if policy.startswith("allkeys"):
+            found.append(
+                f"the store's maxmemory-policy is {policy}: it may evict locks and marks; set noeviction or volatile-lru"
+            )
+        if append == "no" and not saves:
+            found.append("the store keeps nothing on disk: a restart forgets locks and marks; turn appendonly on")
+        return found
+
+    def forget_connections(self) -> None:
+        """See :meth:`.Store.forget_connections`."""
+        self.connection.forget()
+
+    def close(self) -> None:
+        """See :meth:`.Store.close`."""
+        self.connection.close()
+
+
+def _claim_args(claim: Claim) -> tuple[str | int, ...]:
+    lapses = [
+        (lapse.state.value, lapse.reason, to_ms(lapse.first), to_ms(lapse.last), lapse.count) for lapse in claim.lapses
+    ]
+    return (
+        claim.job,
+        to_ms(claim.fire_time),
+        _ms(claim.mark),
+        _text(claim.run_id),
+        claim.kind.value,
+        json.dumps(lapses) if lapses else "",
+        claim.lock or claim.job,
+        claim.limit,
+        span_ms(claim.lock_ttl),
+        claim.message,
+        _ms(claim.deadline),
+        _text(claim.queue),
+        int(claim.watched),
+    )

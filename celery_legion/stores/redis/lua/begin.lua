@@ -1,0 +1,60 @@
+-- begin: say whether a message may run now.
+-- ARGV: id, job, fire ms, kind, worker, retries, late (0/1), lock, limit, lock ttl ms, lease ms,
+--   visibility ms, asker, dedup ms
+-- Returns {answer, token, attempt, wait ms, fire of the previous success or ""}
+local id, job, fire, kind, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local retries, late, lock, limit = tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8], ARGV[9]
+local ttl, lease, visibility, asker, dedup = ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13], tonumber(ARGV[14])
+
+local function wait(span) return { 'wait', 0, 0, math.max(100, math.min(1000, math.ceil(span))), '' } end
+local function success() return redis.call('HGET', key('wins'), job) or '' end
+
+local run = load_run(id)
+if not run then
+  if redis.call('EXISTS', key('done:' .. id)) == 1 then return { 'duplicate', 0, 0, 0, '' } end
+  if kind == 'scheduled' then
+    local mark = read_mark(job)
+    if mark and fire <= mark.fire then return { 'superseded', 0, 0, 0, '' } end
+    move_mark(job, ARGV[3], '', 'run', '')
+  end
+  run = { job = job, kind = kind, fire = ARGV[3], state = 'sent', lock = lock, limit = limit, ttl = ttl, attempt = 0, token = 0 }
+  redis.call('HSET', key('run:' .. id), 'job', job, 'kind', kind, 'fire', ARGV[3], 'state', 'sent', 'lock', lock,
+    'limit', limit, 'ttl', ttl, 'claimed', now, 'attempt', 0, 'token', 0)
+  redis.call('LPUSH', key('ledger:' .. job), id)
+  touch(job)
+end
+
+local began = run.state == 'running' or run.state == 'retrying'
+local left = (tonumber(run.lease) or 0) - now
+if run.state == 'running' and left > 0 then
+  if retries == tonumber(run.retries) then
+    if asker == run.asker then
+      return { 'go', tonumber(run.token), tonumber(run.attempt), 0, success() }
+    end
+    if run.accepted == '1' and run.late ~= '1' then return { 'duplicate', 0, 0, 0, '' } end
+  end
+  return wait(left)
+elseif run.state == 'retrying' then
+  if retries < tonumber(run.retries) then return { 'duplicate', 0, 0, 0, '' } end
+  if retries > tonumber(run.retries) and left > 0 then return wait(left) end
+elseif not is_open(run.state, run.reason) and not (run.state == 'expired' and run.reason == 'queue') then
+  return { 'duplicate', 0, 0, 0, '' }
+end
+
+if not admit(id, run, dedup) then
+  finish(id, run, began and 'lost' or 'skipped', 'superseded', dedup, 0)
+  return { 'superseded', 0, 0, 0, '' }
+end
+
+local token = redis.call('INCR', key('token'))
+local attempt = tonumber(run.attempt) + 1
+if tonumber(run.limit) > 0 then hold(run.lock, id, now + lease) end
+redis.call('HSET', key('run:' .. id), 'state', 'running', 'token', token, 'attempt', attempt, 'worker', worker,
+  'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'accepted', 0, 'asker', asker)
+redis.call('HSETNX', key('run:' .. id), 'started', now)
+redis.call('HDEL', key('run:' .. id), 'msg', 'reason', 'ended')
+redis.call('ZREM', key('unsent'), id)
+redis.call('ZREM', key('queued'), id)
+redis.call('ZREM', key('ended'), id)
+redis.call('ZADD', key('live'), now + lease + (late and visibility or 0), id)
+return { 'go', token, attempt, 0, success() }

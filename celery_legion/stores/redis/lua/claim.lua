@@ -1,0 +1,88 @@
+-- claim: give each fire to exactly one scheduler, in one act for all.
+-- ARGV: owner, epoch ("" = one-shot), lead ttl ms, ledger size, then for each claim
+--   job, fire ms, mark ms ("" = any), run id ("" = none), kind, lapses as JSON ("" = none),
+--   lock, limit, lock ttl ms, message, deadline ms ("" = none), queue, watched (0/1)
+-- Returns for each {verdict, mark ms or "", holder}
+local owner, epoch, size = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local FIELDS = 13
+local answers = {}
+
+if epoch ~= '' then
+  local lead = redis.call('HMGET', key('lead'), 'owner', 'epoch')
+  if lead[1] ~= owner or lead[2] ~= epoch then
+    for i = 5, #ARGV, FIELDS do answers[#answers + 1] = { 'deposed', '', '' } end
+    return answers
+  end
+  redis.call('PEXPIRE', key('lead'), tonumber(ARGV[3]))
+end
+
+-- Whether a lock's holder waits in a queue that no worker who knows legion consumes.
+local function unattended(id)
+  local run = redis.call('HMGET', key('run:' .. id), 'state', 'queue')
+  if run[1] ~= 'sent' or not run[2] or run[2] == '' then return false end
+  return redis.call('ZCOUNT', key('queue:' .. run[2]), '(' .. now, '+inf') == 0
+end
+
+for i = 5, #ARGV, FIELDS do
+  local job, fire, expected, id, kind = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  local lapses, lock, limit, ttl = ARGV[i + 5], ARGV[i + 6], tonumber(ARGV[i + 7]), tonumber(ARGV[i + 8])
+  local pushed = expected == ''
+  local mark = read_mark(job)
+  local answer
+
+  if pushed then
+    local known = redis.call('HMGET', key('run:' .. id), 'state', 'scheduler')
+    if known[1] then
+      answer = { known[1] == 'claimed' and known[2] == owner and 'run' or 'known', '', '' }
+    elseif redis.call('EXISTS', key('done:' .. id)) == 1 then
+      answer = { 'known', '', '' }
+    end
+  elseif not mark then
+    answer = { 'stale', '', '' }
+  elseif mark.fire ~= tonumber(expected) then
+    if mark.fire == tonumber(fire) and mark.owner == owner and mark.verdict ~= 'sight' then
+      answer = { mark.verdict, mark.fire, mark.holder }
+    else
+      answer = { 'stale', mark.fire, '' }
+    end
+  end
+
+  if not answer then
+    if lapses ~= '' then
+      for _, lapse in ipairs(cjson.decode(lapses)) do
+        write_lapse(job, kind, lapse[1], lapse[2], lapse[3], lapse[4], lapse[5], owner)
+      end
+    end
+    local verdict, holder = 'lapsed', ''
+    if id ~= '' then
+      verdict = 'run'
+      if limit > 0 then
+        local held = holders(lock)
+        if #held >= limit and not contains(held, id) then
+          holder = held[1]
+          verdict = unattended(holder) and 'no_worker' or 'overlap'
+        end
+      end
+      if verdict == 'run' then
+        if limit > 0 then hold(lock, id, now + ttl) end
+        redis.call('HSET', key('run:' .. id), 'job', job, 'kind', kind, 'fire', fire, 'state', 'claimed', 'lock', lock,
+          'limit', limit, 'ttl', ttl, 'queue', ARGV[i + 11], 'deadline', ARGV[i + 10], 'msg', ARGV[i + 9],
+          'claimed', now, 'scheduler', owner, 'attempt', 0, 'token', 0, 'watched', ARGV[i + 12])
+        redis.call('ZADD', key('unsent'), now, id)
+        redis.call('LPUSH', key('ledger:' .. job), id)
+        touch(job)
+      else
+        write_lapse(job, kind, 'skipped', verdict, tonumber(fire), tonumber(fire), 1, owner)
+      end
+    end
+    trim(job, size)
+    if pushed then
+      answer = { verdict, '', holder }
+    else
+      move_mark(job, fire, owner, verdict, holder)
+      answer = { verdict, fire, holder }
+    end
+  end
+  answers[#answers + 1] = answer
+end
+return answers

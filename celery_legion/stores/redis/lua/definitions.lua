@@ -1,0 +1,2 @@
+-- definitions: all stored definitions, flat.
+return redis.call('HGETALL', key('jobs'))

@@ -1,0 +1,22 @@
+-- end: end a run; the first call wins.
+-- ARGV: id, token, state, reason, started ms, ended ms, pid, exit code, error, output, dying ms, dedup ms ("" = not given)
+-- Returns 1 or 0.
+local id = ARGV[1]
+local run = load_run(id)
+if not run or not is_open(run.state, run.reason) then return 0 end
+local began = run.state == 'running' or run.state == 'retrying'
+if began and run.token ~= ARGV[2] then return 0 end
+if not began and ARGV[2] ~= '0' then return 0 end
+local names = { 'started', 'ended', 'pid', 'exit', 'error', 'output' }
+for i = 1, #names do
+  if ARGV[4 + i] ~= '' then
+    redis.call('HSET', key('run:' .. id), names[i], ARGV[4 + i])
+    run[names[i]] = ARGV[4 + i]
+  end
+end
+finish(id, run, ARGV[3], ARGV[4], tonumber(ARGV[12]), tonumber(ARGV[11]))
+if ARGV[3] == 'succeeded' then
+  local last = tonumber(redis.call('HGET', key('wins'), run.job) or '0')
+  if tonumber(run.fire) > last then redis.call('HSET', key('wins'), run.job, run.fire) end
+end
+return 1

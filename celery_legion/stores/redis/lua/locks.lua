@@ -1,0 +1,19 @@
+-- locks: the locks that are held; with ARGV[2] = "release" they are freed in the same act.
+-- ARGV: name ("" = all), "read" or "release". Returns {name, {{id, job, state, worker, ms left}, …}} for each.
+local names = { ARGV[1] }
+if ARGV[1] == '' then names = redis.call('SMEMBERS', key('locks')) end
+local answer = {}
+for _, name in ipairs(names) do
+  local held = {}
+  for _, id in ipairs(holders(name)) do
+    local run = redis.call('HMGET', key('run:' .. id), 'job', 'state', 'worker')
+    local till = redis.call('ZSCORE', key('lock:' .. name), id)
+    held[#held + 1] = { id, run[1] or '', run[2] or '', run[3] or '', till - now }
+  end
+  if #held > 0 then answer[#answer + 1] = { name, held } end
+  if #held == 0 or ARGV[2] == 'release' then
+    redis.call('DEL', key('lock:' .. name))
+    redis.call('SREM', key('locks'), name)
+  end
+end
+return answer

@@ -1,0 +1,13 @@
+-- pauses: the pauses in force, flat name and JSON; those whose time is over are dropped.
+local flat = redis.call('HGETALL', key('pauses'))
+local answer = {}
+for i = 1, #flat, 2 do
+  local till = cjson.decode(flat[i + 1])['until']
+  if type(till) == 'number' and till <= now then
+    redis.call('HDEL', key('pauses'), flat[i])
+  else
+    answer[#answer + 1] = flat[i]
+    answer[#answer + 1] = flat[i + 1]
+  end
+end
+return answer

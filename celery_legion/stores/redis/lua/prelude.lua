@@ -1,0 +1,163 @@
+-- What every verb's script begins with: key names, the store's clock, and the
+-- acts that several verbs share. KEYS[1] is the prefix under one hash tag,
+-- "{legion:shop}:"; every key of the app lies under it:
+--
+--   lead                hash    the leader: owner, epoch, app, print, host, pid (expires with its lease)
+--   epoch, token        int     counters of take-overs and of begun attempts
+--   schedulers          zset    owner -> lease end; scheduler: hash owner -> JSON
+--   marks               hash    job -> "fire ms|owner|verdict|holder" of the last accounted fire
+--   sights              hash    job -> "anchor ms|trigger's fingerprint"
+--   run:<id>            hash    one run
+--   ledger:<job>        list    newest first: a run's id, or a lapse as JSON
+--   recent              zset    job -> time of its newest record
+--   ended               zset    id of an ended run -> when; done:<id> string, the done memory
+--   lock:<name>         zset    run id -> lease end; locks: set of names that may be held
+--   unsent              zset    id of a claimed run -> when
+--   queued              zset    id of a sent run -> when its queue time is over
+--   live                zset    id of a begun run -> when it is lost
+--   wins                hash    job -> fire time of its last success
+--   inbox               list    pushes, oldest last
+--   version             int     of the schedule; changed: zset job -> version; jobs, pauses: hash job -> JSON
+--   workers             zset    worker -> lease end; worker: hash worker -> JSON
+--   queue:<name>        zset    worker -> lease end; queues: set of names ever registered
+local base = KEYS[1]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local OPEN = { claimed = true, sent = true, running = true, retrying = true }
+
+-- Whether anything may still follow; an unwatched run is over once it is sent.
+local function is_open(state, reason)
+  return OPEN[state] and reason ~= 'unwatched'
+end
+
+local function key(name) return base .. name end
+
+local function load_run(id)
+  local flat = redis.call('HGETALL', key('run:' .. id))
+  if #flat == 0 then return nil end
+  local run = {}
+  for i = 1, #flat, 2 do run[flat[i]] = flat[i + 1] end
+  return run
+end
+
+-- Runs that hold a lock now, the one whose lease ends first in front.
+local function holders(name)
+  redis.call('ZREMRANGEBYSCORE', key('lock:' .. name), '-inf', now)
+  return redis.call('ZRANGE', key('lock:' .. name), 0, -1)
+end
+
+local function hold(name, id, till)
+  redis.call('ZADD', key('lock:' .. name), till, id)
+  local last = redis.call('ZRANGE', key('lock:' .. name), -1, -1, 'WITHSCORES')
+  redis.call('PEXPIREAT', key('lock:' .. name), last[2])
+  redis.call('SADD', key('locks'), name)
+end
+
+local function contains(list, item)
+  for i = 1, #list do if list[i] == item then return true end end
+  return false
+end
+
+-- A mark is moved with who moved it and what the verdict was, so that a repeated claim gets the same answer.
+local function move_mark(job, fire, owner, verdict, holder)
+  redis.call('HSET', key('marks'), job, fire .. '|' .. owner .. '|' .. verdict .. '|' .. (holder or ''))
+end
+
+local function read_mark(job)
+  local text = redis.call('HGET', key('marks'), job)
+  if not text then return nil end
+  local fire, owner, verdict, holder = string.match(text, '^(%-?%d+)|(.-)|(%a[%a_]*)|(.*)$')
+  return { fire = tonumber(fire), owner = owner, verdict = verdict, holder = holder }
+end
+
+local function touch(job)
+  redis.call('ZADD', key('recent'), now, job)
+end
+
+-- Write fires that become no run; consecutive ones of one state and reason are one record.
+local function write_lapse(job, kind, state, reason, first, last, count, owner)
+  local ledger = key('ledger:' .. job)
+  local head = redis.call('LINDEX', ledger, 0)
+  if head and string.byte(head) == 123 then
+    local record = cjson.decode(head)
+    if record.state == state and record.reason == reason and record.kind == kind then
+      record.count = record.count + count
+      if last > record.last then record.last = last end
+      record.at = now
+      redis.call('LSET', ledger, 0, cjson.encode(record))
+      touch(job)
+      return
+    end
+  end
+  redis.call('LPUSH', ledger, cjson.encode({
+    kind = kind, state = state, reason = reason, first = first, last = last,
+    count = count, at = now, since = now, scheduler = owner,
+  }))
+  touch(job)
+end
+
+local function forget(id)
+  redis.call('DEL', key('run:' .. id))
+  redis.call('ZREM', key('ended'), id)
+end
+
+-- Keep a job's ledger to its size, from the tail, as long as the tail is over.
+local function trim(job, size)
+  local ledger = key('ledger:' .. job)
+  while redis.call('LLEN', ledger) > size do
+    local tail = redis.call('LINDEX', ledger, -1)
+    if string.byte(tail) ~= 123 then
+      local run = redis.call('HMGET', key('run:' .. tail), 'state', 'reason')
+      if run[1] and is_open(run[1], run[2]) then return end
+      forget(tail)
+    end
+    redis.call('RPOP', ledger)
+  end
+end
+
+-- Bring a run to its end: every index forgets it, the ledger's record says how, the lock is let go
+-- (or kept until `dying` more milliseconds have passed, while its process may not be dead yet).
+local function finish(id, run, state, reason, dedup, dying)
+  redis.call('HSET', key('run:' .. id), 'state', state, 'reason', reason or '', 'ended', run.ended or now)
+  redis.call('HDEL', key('run:' .. id), 'msg')
+  redis.call('ZREM', key('unsent'), id)
+  redis.call('ZREM', key('queued'), id)
+  redis.call('ZREM', key('live'), id)
+  redis.call('ZADD', key('ended'), now, id)
+  if dedup > 0 then redis.call('SET', key('done:' .. id), state, 'PX', dedup) end
+  if redis.call('ZSCORE', key('lock:' .. run.lock), id) then
+    if dying > 0 then
+      hold(run.lock, id, now + dying)
+    else
+      redis.call('ZREM', key('lock:' .. run.lock), id)
+    end
+  end
+  touch(run.job)
+end
+
+-- Whether a run may hold its lock as a begun one: it holds it, it is free, or a holder that has not begun gives way.
+local function admit(id, run, dedup)
+  if tonumber(run.limit) == 0 then return true end
+  local held = holders(run.lock)
+  if contains(held, id) or #held < tonumber(run.limit) then return true end
+  for i = 1, #held do
+    local other = load_run(held[i])
+    if not other then
+      redis.call('ZREM', key('lock:' .. run.lock), held[i])
+      return true
+    end
+    if (other.state == 'claimed' or other.state == 'sent') and is_open(other.state, other.reason) then
+      finish(held[i], other, 'skipped', 'superseded', dedup, 0)
+      return true
+    end
+  end
+  return false
+end
+
+local function bump(name)
+  local version = redis.call('INCR', key('version'))
+  redis.call('ZADD', key('changed'), version, name)
+  redis.call('PUBLISH', key('wake'), name)
+  return version
+end

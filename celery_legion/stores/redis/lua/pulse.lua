@@ -1,0 +1,34 @@
+-- pulse: take or renew the lead, register the scheduler, read changes and the inbox.
+-- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid
+-- Returns {epoch or 0, lead owner, lead epoch, app, print, host, pid, ms left, version, changes, requests}
+local owner, ttl = ARGV[1], tonumber(ARGV[2])
+local lead = key('lead')
+local holder = redis.call('HGET', lead, 'owner')
+local epoch = 0
+if not holder then
+  epoch = redis.call('INCR', key('epoch'))
+elseif holder == owner then
+  epoch = tonumber(redis.call('HGET', lead, 'epoch'))
+end
+if epoch > 0 then
+  redis.call('HSET', lead, 'owner', owner, 'epoch', epoch, 'app', ARGV[5], 'print', ARGV[6], 'host', ARGV[7], 'pid', ARGV[8])
+  redis.call('PEXPIRE', lead, ttl)
+end
+redis.call('ZADD', key('schedulers'), now + ttl, owner)
+redis.call('HSET', key('scheduler'), owner, cjson.encode({ app = ARGV[5], print = ARGV[6], host = ARGV[7], pid = tonumber(ARGV[8]) }))
+local gone = redis.call('ZRANGEBYSCORE', key('schedulers'), '-inf', now)
+for i = 1, #gone do
+  redis.call('ZREM', key('schedulers'), gone[i])
+  redis.call('HDEL', key('scheduler'), gone[i])
+end
+local since = tonumber(ARGV[3])
+local version = tonumber(redis.call('GET', key('version')) or '0')
+local changes = {}
+if version > since then changes = redis.call('ZRANGEBYSCORE', key('changed'), '(' .. since, '+inf') end
+local requests = {}
+if epoch > 0 and tonumber(ARGV[4]) > 0 then
+  local newest = redis.call('LRANGE', key('inbox'), -tonumber(ARGV[4]), -1)
+  for i = #newest, 1, -1 do requests[#requests + 1] = newest[i] end
+end
+local record = redis.call('HMGET', lead, 'owner', 'epoch', 'app', 'print', 'host', 'pid')
+return { epoch, record[1], record[2], record[3], record[4], record[5], record[6], redis.call('PTTL', lead), version, changes, requests }

@@ -1,0 +1,45 @@
+-- renew: extend the leases of runs that a worker answers for.
+-- ARGV: worker, lease ms, dedup ms, then id, token, accepted (0/1) for each. Returns "ok" or "lost" for each.
+local worker, lease, dedup = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+
+local function renew_begun(id, run, accepted)
+  if not admit(id, run, dedup) then return 'lost' end
+  local till = now + lease
+  if run.lease and tonumber(run.lease) > till then till = tonumber(run.lease) end
+  if tonumber(run.limit) > 0 then hold(run.lock, id, till) end
+  redis.call('HSET', key('run:' .. id), 'lease', till)
+  if accepted and run.state == 'running' then redis.call('HSET', key('run:' .. id), 'accepted', 1) end
+  redis.call('ZADD', key('live'), till + (run.late == '1' and tonumber(run.visibility) or 0), id)
+  return 'ok'
+end
+
+local function renew_queued(id, run)
+  local till = now + tonumber(run.ttl)
+  if tonumber(run.limit) > 0 and redis.call('ZSCORE', key('lock:' .. run.lock), id) then hold(run.lock, id, till) end
+  if run.state == 'sent' then
+    local deadline = tonumber(run.deadline)
+    if deadline and deadline < till then till = deadline end
+    redis.call('ZADD', key('queued'), till, id)
+  end
+  return 'ok'
+end
+
+local answers = {}
+for i = 4, #ARGV, 3 do
+  local id, token = ARGV[i], ARGV[i + 1]
+  local run = load_run(id)
+  local answer = 'lost'
+  if run then
+    if token == '0' then
+      if run.state == 'claimed' or run.state == 'sent' then
+        answer = renew_queued(id, run)
+      elseif run.state == 'retrying' then
+        answer = renew_begun(id, run, false)
+      end
+    elseif run.token == token and (run.state == 'running' or run.state == 'retrying') then
+      answer = renew_begun(id, run, ARGV[i + 2] == '1')
+    end
+  end
+  answers[#answers + 1] = answer
+end
+return answers

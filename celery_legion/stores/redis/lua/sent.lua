@@ -1,0 +1,21 @@
+-- sent: the broker has these runs' messages.
+-- ARGV: dedup ms, ids
+for i = 2, #ARGV do
+  local id = ARGV[i]
+  local run = load_run(id)
+  redis.call('ZREM', key('unsent'), id)
+  if run then
+    redis.call('HSETNX', key('run:' .. id), 'sent', now)
+    if run.state == 'claimed' and run.watched == '0' then
+      finish(id, run, 'sent', 'unwatched', tonumber(ARGV[1]), 0)
+    elseif run.state == 'claimed' then
+      local over = now + tonumber(run.ttl)
+      local deadline = tonumber(run.deadline)
+      if deadline and deadline < over then over = deadline end
+      redis.call('HSET', key('run:' .. id), 'state', 'sent')
+      redis.call('HDEL', key('run:' .. id), 'msg')
+      redis.call('ZADD', key('queued'), over, id)
+    end
+  end
+end
+return #ARGV - 1

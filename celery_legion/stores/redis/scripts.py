@@ -1,0 +1,20 @@
+"""The Lua scripts, one a verb, each with the shared prelude in front."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+
+
+@cache
+def source(verb: str) -> str:
+    """Return the whole script of *verb*."""
+    folder = files("celery_legion.stores.redis") / "lua"
+    return (folder / "prelude.lua").read_text() + (folder / f"{verb}.lua").read_text()
+
+
+@cache
+def digest(verb: str) -> str:
+    """Return the SHA-1 under which a server keeps the script of *verb*."""
+    return sha1(source(verb).encode(), usedforsecurity=False).hexdigest()
