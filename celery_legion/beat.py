@@ -16,8 +16,9 @@ from celery.result import denied_join_result
 
 from celery_legion.context import Context
 from celery_legion.engine import Dispatch, Engine
-from celery_legion.errors import EagerTasksError, LegionError
+from celery_legion.errors import BrokerUnavailableError, EagerTasksError, LegionError
 from celery_legion.interop import celery_schedule
+from celery_legion.url import safe_url
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,19 @@ class Scheduler(beat.Scheduler):
             engine.wait(min(delay, self.max_interval, LONGEST_WAIT))
         return 0.0
 
+    def run_once(self) -> int:
+        """Claim and send what is due, beside whoever leads; return how many runs were claimed.
+
+        Raises:
+            StoreUnavailableError: The store does not answer.
+            BrokerUnavailableError: Claimed runs wait for the broker; any scheduler sends them later.
+        """
+        claimed = self.engine.run_once()
+        if self.engine.stuck:
+            broker = self.app.connection_for_write().as_uri()
+            raise BrokerUnavailableError(broker, "what was claimed waits for it and is sent by the next scheduler that reaches it")
+        return claimed
+
     @property
     def engine(self) -> Engine:
         """The engine of this process; made at first use, so after any fork."""
@@ -173,7 +187,7 @@ class Scheduler(beat.Scheduler):
         """What beat's banner says of the store; never fails and talks to nobody."""
         try:
             config = self.context.config
-            return f"    . store -> {config.safe_store_url}\n    . prefix -> {config.key_prefix}"
+            return f"    . store -> {safe_url(config.store_url)}\n    . prefix -> {config.key_prefix}"
         except Exception as exc:
             return f"    . store -> {exc}"
 

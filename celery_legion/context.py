@@ -13,7 +13,7 @@ from celery_legion.clock import Clock, SystemClock
 from celery_legion.config import Config
 from celery_legion.registry import Registry
 from celery_legion.stores import open_store
-from celery_legion.stores.base import Store, StoreOptions
+from celery_legion.stores.base import Retention, Store, StoreOptions
 
 ATTRIBUTE = "legion_context"
 
@@ -21,14 +21,12 @@ ATTRIBUTE = "legion_context"
 class Context:
     """The parts of one app. Get it by :meth:`of`; settings are read and the store is opened at first use.
 
-    ``enabled`` says that ``Legion(app)`` stands in the app, so that its workers release locks;
-    without it nothing may be guarded by one.
+    Where ``Legion(app)`` does not stand in the app, its workers release no locks, so nothing may be guarded by one.
     """
 
     def __init__(self, app: Any, clock: Clock | None = None) -> None:
         self.app = app
         self.clock: Clock = clock or SystemClock()
-        self.enabled = False
         self.registry = Registry(app)
         self._config: Config | None = None
         self._store: Store | None = None
@@ -44,6 +42,11 @@ class Context:
             context = cls(app)
             setattr(app, ATTRIBUTE, context)
         return context
+
+    @property
+    def enabled(self) -> bool:
+        """Whether ``Legion(app)`` stands in the app."""
+        return self.registry.guarded
 
     @property
     def config(self) -> Config:
@@ -76,7 +79,9 @@ class Context:
             url=config.store_url,
             prefix=config.key_prefix,
             timeout=config.store_timeout,
-            retention=config.retention,
+            retention=Retention(
+                size=config.ledger_size, total=config.ledger_total, age=config.ledger_age, dedup=config.dedup_age
+            ),
         )
 
     def fresh_store(self, timeout: timedelta) -> Store:

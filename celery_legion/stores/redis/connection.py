@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
@@ -25,19 +24,9 @@ from redis.retry import Retry
 from celery_legion.errors import StoreError, StoreUnavailableError
 from celery_legion.stores.base import StoreOptions
 from celery_legion.stores.redis import scripts
+from celery_legion.url import safe_url
 
 SILENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
-
-
-def safe_url(url: str) -> str:
-    """Return *url* without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    user = parts.username or ""
-    return urlunsplit(parts._replace(netloc=f"{user}:***@{host}{port}"))
 
 
 class Connection:

@@ -68,7 +68,7 @@ class RedisStore(Reading):
     def __init__(self, options: StoreOptions) -> None:
         self.options = options
         self.connection = Connection(options)
-        self._taken: dict[str, str] = {}
+        self._taken: dict[str, list[str]] = {}
 
     # Scheduler
 
@@ -76,11 +76,10 @@ class RedisStore(Reading):
         """See :meth:`.SchedulerStore.pulse`."""
         args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid)
         epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox = self._run("pulse", args)
-        requests = []
-        for text in inbox:
-            request = read_request(text)
-            self._taken[request.id] = text
-            requests.append(request)
+        requests = [read_request(text) for text in inbox]
+        self._taken = {}
+        for request, text in zip(requests, inbox, strict=True):
+            self._taken.setdefault(request.id, []).append(text)
         lead = Lead(
             owner=lead_owner,
             epoch=int(lead_epoch),
@@ -230,7 +229,7 @@ class RedisStore(Reading):
 
     def ack(self, ids: Sequence[str]) -> None:
         """See :meth:`.InboxStore.ack`."""
-        texts = [text for text in (self._taken.pop(run_id, None) for run_id in ids) if text is not None]
+        texts = [text for run_id in ids for text in self._taken.pop(run_id, ())]
         if texts:
             self._run("ack", texts)
 

@@ -14,6 +14,7 @@ if epoch ~= '' then
     return answers
   end
   redis.call('PEXPIRE', key('lead'), tonumber(ARGV[3]))
+  redis.call('ZADD', key('schedulers'), now + tonumber(ARGV[3]), owner)
 end
 
 -- Whether a lock's holder waits in a queue that no worker who knows legion consumes.
@@ -21,6 +22,17 @@ local function unattended(id)
   local run = redis.call('HMGET', key('run:' .. id), 'state', 'queue')
   if run[1] ~= 'sent' or not run[2] or run[2] == '' then return false end
   return redis.call('ZCOUNT', key('queue:' .. run[2]), '(' .. now, '+inf') == 0
+end
+
+-- The holder that took the lock first; a lock is ordered by its leases' ends.
+local function first_of(held)
+  local first, since = held[1], nil
+  if #held == 1 then return first end
+  for _, id in ipairs(held) do
+    local claimed = tonumber(redis.call('HGET', key('run:' .. id), 'claimed') or now)
+    if not since or claimed < since then first, since = id, claimed end
+  end
+  return first
 end
 
 for i = 5, #ARGV, FIELDS do
@@ -33,9 +45,9 @@ for i = 5, #ARGV, FIELDS do
   if pushed then
     local known = redis.call('HMGET', key('run:' .. id), 'state', 'scheduler')
     if known[1] then
-      answer = { known[1] == 'claimed' and known[2] == owner and 'run' or 'known', '', '' }
+      answer = { known[1] == 'claimed' and known[2] == owner and 'run' or 'known', mark and mark.fire or '', '' }
     elseif redis.call('EXISTS', key('done:' .. id)) == 1 then
-      answer = { 'known', '', '' }
+      answer = { 'known', mark and mark.fire or '', '' }
     end
   elseif not mark then
     answer = { 'stale', '', '' }
@@ -59,7 +71,7 @@ for i = 5, #ARGV, FIELDS do
       if limit > 0 then
         local held = holders(lock)
         if #held >= limit and not contains(held, id) then
-          holder = held[1]
+          holder = first_of(held)
           verdict = unattended(holder) and 'no_worker' or 'overlap'
         end
       end
@@ -77,7 +89,7 @@ for i = 5, #ARGV, FIELDS do
     end
     trim(job, size)
     if pushed then
-      answer = { verdict, '', holder }
+      answer = { verdict, mark and mark.fire or '', holder }
     else
       move_mark(job, fire, owner, verdict, holder)
       answer = { verdict, fire, holder }

@@ -3,7 +3,7 @@
 local worker = ARGV[1]
 local ids = {}
 for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
-  local run = redis.call('HMGET', key('run:' .. id), 'worker', 'state', 'late', 'accepted', 'attempt', 'ttl', 'visibility')
+  local run = redis.call('HMGET', key('run:' .. id), 'worker', 'state', 'late', 'accepted', 'attempt', 'ttl', 'visibility', 'deadline')
   if run[1] == worker and run[2] == 'running' then
     if run[3] == '1' then
       redis.call('HSET', key('run:' .. id), 'lease', now, 'accepted', 0, 'asker', '')
@@ -12,7 +12,10 @@ for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
     elseif run[4] ~= '1' then
       redis.call('HSET', key('run:' .. id), 'state', 'sent', 'lease', now, 'attempt', tonumber(run[5]) - 1, 'asker', '', 'token', 0)
       redis.call('ZREM', key('live'), id)
-      redis.call('ZADD', key('queued'), now + tonumber(run[6]), id)
+      local over = now + tonumber(run[6])
+      local deadline = tonumber(run[8])
+      if deadline and deadline < over then over = deadline end
+      redis.call('ZADD', key('queued'), over, id)
       ids[#ids + 1] = id
     end
   end

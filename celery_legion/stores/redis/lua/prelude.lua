@@ -133,7 +133,6 @@ local function finish(id, run, state, reason, dedup, dying)
       redis.call('ZREM', key('lock:' .. run.lock), id)
     end
   end
-  touch(run.job)
 end
 
 -- Whether a run may hold its lock as a begun one: it holds it, it is free, or a holder that has not begun gives way.

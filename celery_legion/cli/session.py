@@ -1,0 +1,37 @@
+"""One command's session: the app it works on, and errors as one line with their exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from celery_legion.context import Context
+from celery_legion.errors import LegionError
+
+
+class Command(click.Command):
+    """A command that ends on an error of ours with one line and the error's exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except LegionError as exc:
+            error = click.ClickException(str(exc))
+            error.exit_code = exc.exit_code
+            raise error from exc
+
+
+def open_context(ctx: click.Context) -> Context:
+    """Return the context of the command line's app, with its modules imported and its jobs known.
+
+    Raises:
+        click.UsageError: The command line names no app.
+    """
+    app = getattr(ctx.obj, "app", None)
+    if app is None:
+        raise click.UsageError("no app: say which with `celery -A yourapp legion …`")
+    app.loader.import_default_modules()
+    app.finalize()
+    return Context.of(app)

@@ -1,0 +1,206 @@
+"""What the memory store's verbs share: its data, its lock, its clock, and the acts of several verbs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import wraps
+from itertools import count
+from threading import Condition, RLock
+from typing import Concatenate, ParamSpec, TypeVar
+
+from celery_legion.clock import EPOCH
+from celery_legion.run import Kind, Reason, State
+from celery_legion.stores.base import Lapse, Pause, Request, Retention
+from celery_legion.stores.memory.marks import Mark, Seen
+from celery_legion.stores.memory.rows import LapseRow, LeadRow, Run, SchedulerLease, WorkerLease, cut
+
+P = ParamSpec("P")
+R = TypeVar("R")
+G = TypeVar("G", bound="Ground")
+
+NOTHING = timedelta(0)
+
+
+def atomic(verb: Callable[Concatenate[G, P], R]) -> Callable[Concatenate[G, P], R]:
+    """Make *verb* one act at one moment."""
+
+    @wraps(verb)
+    def act(self: G, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.guard:
+            self.moment = self.now()
+            return verb(self, *args, **kwargs)
+
+    return act
+
+
+class Ground:
+    """The data. ``moment`` is the store's time for the verb that holds ``guard``."""
+
+    def __init__(self, *, retention: Retention, now: Callable[[], datetime]) -> None:
+        self.retention = retention
+        self.guard = RLock()
+        self.moment = EPOCH
+        self._clock = now
+        self.leader: LeadRow | None = None
+        self.epoch = 0
+        self.token = 0
+        self.version = 0
+        self.schedulers_seen: dict[str, SchedulerLease] = {}
+        self.workers_seen: dict[str, WorkerLease] = {}
+        self.queues_seen: set[str] = set()
+        self.marks: dict[str, Mark] = {}
+        self.seen: dict[str, Seen] = {}
+        self.successes: dict[str, datetime] = {}
+        self.records: dict[str, deque[Run | LapseRow]] = {}
+        self.all_runs: dict[str, Run] = {}
+        self.unconfirmed: dict[str, Run] = {}
+        self.queued: dict[str, datetime] = {}
+        self.live: dict[str, datetime] = {}
+        self.ended: dict[str, datetime] = {}
+        self.done: dict[str, datetime] = {}
+        self.held: dict[str, dict[str, datetime]] = {}
+        self.inbox: dict[str, Request] = {}
+        self.jobs: dict[str, str] = {}
+        self.paused: dict[str, Pause] = {}
+        self.changed: dict[str, int] = {}
+        self._order = count()
+        self.nudged = Condition()
+        self.nudges = 0
+
+    def now(self) -> datetime:
+        """See :meth:`.Store.now`."""
+        return cut(self._clock())
+
+    def written(self) -> tuple[datetime, int]:
+        """Return what orders a record written now among all."""
+        return self.moment, next(self._order)
+
+    def nudge(self) -> None:
+        """Wake whoever waits."""
+        with self.nudged:
+            self.nudges += 1
+            self.nudged.notify_all()
+
+    def bump(self, name: str) -> int:
+        """Count the schedule's version up for a change of *name*, and wake the schedulers."""
+        self.version += 1
+        self.changed.pop(name, None)
+        self.changed[name] = self.version
+        self.nudge()
+        return self.version
+
+    def holders(self, name: str) -> dict[str, datetime]:
+        """Return the runs that hold a lock now with their leases, in the order in which they took it."""
+        held = self.held.get(name, {})
+        for run_id in [run_id for run_id, till in held.items() if till <= self.moment]:
+            del held[run_id]
+        if not held:
+            self.held.pop(name, None)
+        return held
+
+    def hold(self, name: str, run_id: str, till: datetime) -> None:
+        """Let a run hold a lock until *till*."""
+        self.held.setdefault(name, {})[run_id] = till
+
+    def let_go(self, name: str, run_id: str) -> None:
+        """Let a run hold a lock no more."""
+        held = self.held.get(name, {})
+        held.pop(run_id, None)
+        if not held:
+            self.held.pop(name, None)
+
+    def is_done(self, run_id: str) -> bool:
+        """Whether the done memory knows an id."""
+        till = self.done.get(run_id)
+        if till is not None and till <= self.moment:
+            del self.done[run_id]
+            return False
+        return till is not None
+
+    def write_run(self, run: Run) -> None:
+        """Put a new run at the head of its job's ledger."""
+        self.all_runs[run.id] = run
+        self.records.setdefault(run.job, deque()).appendleft(run)
+
+    def write_lapse(self, job: str, kind: Kind, lapse: Lapse, owner: str) -> None:
+        """Write fires that become no run; consecutive ones of one kind, state and reason are one record."""
+        ledger = self.records.setdefault(job, deque())
+        first, last = cut(lapse.first), cut(lapse.last)
+        head = ledger[0] if ledger else None
+        same = (kind, lapse.state, lapse.reason)
+        if isinstance(head, LapseRow) and (head.kind, head.state, head.reason) == same:
+            head.count += lapse.count
+            head.last = max(head.last, last)
+            head.written = self.written()
+            return
+        row = LapseRow(
+            job=job,
+            kind=kind,
+            state=lapse.state,
+            reason=lapse.reason,
+            first=first,
+            last=last,
+            count=lapse.count,
+            since=self.moment,
+            scheduler=owner,
+            written=self.written(),
+        )
+        ledger.appendleft(row)
+
+    def trim(self, job: str) -> None:
+        """Keep a job's ledger to its size, from the tail, as long as the tail is over."""
+        ledger = self.records.get(job, deque())
+        while len(ledger) > self.retention.size:
+            tail = ledger[-1]
+            if isinstance(tail, Run):
+                if not tail.state.terminal:
+                    return
+                self.forget(tail)
+            ledger.pop()
+
+    def forget(self, run: Run) -> None:
+        """Drop an ended run; the done memory is another matter."""
+        self.all_runs.pop(run.id, None)
+        self.ended.pop(run.id, None)
+
+    def expire_at(self, run: Run) -> None:
+        """Note when a begun run is lost: at its lease's end, and a late one after the grace for its redelivery."""
+        self.live[run.id] = run.lease + (run.visibility if run.late else NOTHING)
+
+    def queue_until(self, run: Run) -> None:
+        """Note when a sent run expires: when its queue time is over, or its deadline passes before."""
+        till = self.moment + run.lock_ttl
+        self.queued[run.id] = till if run.deadline is None else min(till, run.deadline)
+
+    def finish(self, run: Run, state: State, reason: str | None, dedup: timedelta, dying: timedelta = NOTHING) -> None:
+        """Bring a run to its end: every index forgets it, and its lock is let go or kept while it is *dying*."""
+        run.state, run.reason, run.message = state, reason, ""
+        run.ended_at = run.ended_at or self.moment
+        for index in (self.unconfirmed, self.queued, self.live):
+            index.pop(run.id, None)
+        self.ended.pop(run.id, None)
+        self.ended[run.id] = self.moment
+        if dedup > NOTHING:
+            self.done[run.id] = self.moment + dedup
+        if run.id in self.holders(run.lock):
+            if dying > NOTHING:
+                self.hold(run.lock, run.id, self.moment + dying)
+            else:
+                self.let_go(run.lock, run.id)
+
+    def admit(self, run: Run) -> bool:
+        """Whether a run may hold its lock as a begun one: it does, it is free, or one that has not begun gives way."""
+        held = self.holders(run.lock)
+        if run.limit == 0 or run.id in held or len(held) < run.limit:
+            return True
+        for run_id in held:
+            other = self.all_runs.get(run_id)
+            if other is None or other.waiting:
+                if other is None:
+                    self.let_go(run.lock, run_id)
+                else:
+                    self.finish(other, State.SKIPPED, Reason.SUPERSEDED, self.retention.dedup)
+                return True
+        return False

@@ -1,0 +1,186 @@
+"""What a worker asks of the memory store for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from celery_legion.run import Kind, Reason, Record, State
+from celery_legion.stores.base import Admission, Answer, Kept, Outcome, Renewal, Retention, Ticket
+from celery_legion.stores.memory.ground import NOTHING, Ground, atomic
+from celery_legion.stores.memory.marks import Mark
+from celery_legion.stores.memory.rows import Run, cut, cut_or_none
+
+SHORTEST_WAIT = timedelta(milliseconds=100)
+LONGEST_WAIT = timedelta(seconds=1)
+
+
+class Running(Ground):
+    """The worker's verbs."""
+
+    @atomic
+    def begin(self, ticket: Ticket) -> Answer:
+        """See :meth:`.RunStore.begin`."""
+        run = self.all_runs.get(ticket.id)
+        if run is None:
+            refusal = self._refuse_unknown(ticket)
+            if refusal is not None:
+                return Answer(admission=refusal)
+            run = self._write_anew(ticket)
+        alive = run.lease > self.moment
+        if run.state is State.RUNNING and alive:
+            return self._second(run, ticket)
+        if run.over or (run.state is State.RETRYING and ticket.retries < run.retries):
+            return Answer(admission=Admission.DUPLICATE)
+        if run.state is State.RETRYING and ticket.retries > run.retries and alive:
+            return self._wait(run)
+        if not self.admit(run):
+            self.finish(run, State.LOST if run.begun else State.SKIPPED, Reason.SUPERSEDED, self.retention.dedup)
+            return Answer(admission=Admission.SUPERSEDED)
+        self._start(run, ticket)
+        return self._go(run)
+
+    def _refuse_unknown(self, ticket: Ticket) -> Admission | None:
+        if self.is_done(ticket.id):
+            return Admission.DUPLICATE
+        mark = self.marks.get(ticket.job)
+        if ticket.kind is Kind.SCHEDULED and mark is not None and cut(ticket.fire_time) <= mark.fire_time:
+            return Admission.SUPERSEDED
+        return None
+
+    def _write_anew(self, ticket: Ticket) -> Run:
+        run = Run(
+            id=ticket.id,
+            job=ticket.job,
+            kind=ticket.kind,
+            fire_time=cut(ticket.fire_time),
+            lock=ticket.lock,
+            limit=ticket.limit,
+            lock_ttl=ticket.lock_ttl,
+            claimed_at=self.moment,
+            written=self.written(),
+            state=State.SENT,
+        )
+        self.write_run(run)
+        if run.kind is Kind.SCHEDULED:
+            self.marks[run.job] = Mark(fire_time=run.fire_time)
+        return run
+
+    def _second(self, run: Run, ticket: Ticket) -> Answer:
+        if ticket.retries == run.retries:
+            if ticket.asker == run.asker:
+                self._lease(run, ticket.lease)
+                return self._go(run)
+            if run.accepted and not run.late:
+                return Answer(admission=Admission.DUPLICATE)
+        return self._wait(run)
+
+    def _wait(self, run: Run) -> Answer:
+        left = run.lease - self.moment
+        return Answer(admission=Admission.WAIT, wait=max(SHORTEST_WAIT, min(LONGEST_WAIT, left)))
+
+    def _go(self, run: Run) -> Answer:
+        return Answer(
+            admission=Admission.GO,
+            token=run.token,
+            attempt=run.attempt,
+            previous_success=self.successes.get(run.job),
+        )
+
+    def _start(self, run: Run, ticket: Ticket) -> None:
+        self.token += 1
+        for index in (self.unconfirmed, self.queued, self.ended):
+            index.pop(run.id, None)
+        run.state, run.reason, run.ended_at, run.message = State.RUNNING, None, None, ""
+        run.token, run.attempt = self.token, run.attempt + 1
+        run.started_at = run.started_at or self.moment
+        run.worker, run.retries, run.asker = ticket.worker, ticket.retries, ticket.asker
+        run.late, run.visibility, run.accepted = ticket.late, ticket.visibility, False
+        run.lease = self.moment
+        self._lease(run, ticket.lease)
+
+    def _lease(self, run: Run, span: timedelta) -> None:
+        # Never shorter: a parked retry's lease is longer than a renewal's.
+        run.lease = max(run.lease, cut(self.moment + span))
+        if run.limit:
+            self.hold(run.lock, run.id, run.lease)
+        self.expire_at(run)
+
+    @atomic
+    def renew(self, worker: str, renewals: Sequence[Renewal], lease: timedelta) -> dict[str, Kept]:
+        """See :meth:`.RunStore.renew`."""
+        return {renewal.id: self._renew(renewal, lease) for renewal in renewals}
+
+    def _renew(self, renewal: Renewal, lease: timedelta) -> Kept:
+        run = self.all_runs.get(renewal.id)
+        if run is None:
+            return Kept.LOST
+        if run.waiting and renewal.token == 0:
+            if run.id in self.holders(run.lock):
+                self.hold(run.lock, run.id, cut(self.moment + run.lock_ttl))
+            if run.state is State.SENT:
+                self.queue_until(run)
+            return Kept.OK
+        retry = run.state is State.RETRYING and renewal.token == 0
+        if not retry and not (run.begun and run.token == renewal.token):
+            return Kept.LOST
+        if not self.admit(run):
+            return Kept.LOST
+        if run.state is State.RUNNING:
+            run.accepted = run.accepted or renewal.accepted
+        self._lease(run, run.lock_ttl if retry else lease)
+        return Kept.OK
+
+    @atomic
+    def park(self, run_id: str, token: int, until: datetime, retries: int) -> bool:
+        """See :meth:`.RunStore.park`."""
+        run = self.all_runs.get(run_id)
+        if run is None or not run.begun or run.token != token:
+            return False
+        if run.state is State.RETRYING:
+            return run.retries == retries
+        run.state, run.retries, run.accepted = State.RETRYING, retries, False
+        run.lease = cut(until + run.lock_ttl)
+        if run.limit:
+            self.hold(run.lock, run.id, run.lease)
+        self.expire_at(run)
+        return True
+
+    @atomic
+    def hand_back(self, worker: str) -> list[str]:
+        """See :meth:`.RunStore.hand_back`."""
+        ids = []
+        for run in [self.all_runs[run_id] for run_id in self.live]:
+            if run.worker != worker or run.state is not State.RUNNING or (run.accepted and not run.late):
+                continue
+            run.lease, run.accepted, run.asker = self.moment, False, None
+            if run.late:
+                self.expire_at(run)
+            else:
+                run.state, run.token, run.attempt = State.SENT, 0, run.attempt - 1
+                del self.live[run.id]
+                self.queue_until(run)
+            ids.append(run.id)
+        self.workers_seen.pop(worker, None)
+        return ids
+
+    @atomic
+    def end(self, run_id: str, token: int, outcome: Outcome, retention: Retention) -> bool:
+        """See :meth:`.RunStore.end`."""
+        run = self.all_runs.get(run_id)
+        if run is None or run.state.terminal or token != (run.token if run.begun else 0):
+            return False
+        run.started_at = cut_or_none(outcome.started_at) or run.started_at
+        run.ended_at = cut_or_none(outcome.ended_at)
+        run.pid, run.exit_code = outcome.pid, outcome.exit_code
+        run.error, run.output = outcome.error or None, outcome.output or None
+        self.finish(run, outcome.state, outcome.reason or None, retention.dedup, max(NOTHING, outcome.dying))
+        if outcome.state is State.SUCCEEDED:
+            self.successes[run.job] = max(run.fire_time, self.successes.get(run.job, run.fire_time))
+        return True
+
+    @atomic
+    def get(self, run_id: str) -> Record | None:
+        """See :meth:`.RunStore.get`."""
+        run = self.all_runs.get(run_id)
+        return None if run is None else run.record()

@@ -1,0 +1,18 @@
+"""URLs as people may see them: without their passwords."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+
+def safe_url(url: str) -> str:
+    """Return *url* with its password, if it has one, as ``***``; one that cannot be read is shown by its scheme only."""
+    try:
+        parts = urlsplit(url)
+        if parts.password is None:
+            return url
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return url.partition("://")[0] + "://***"
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}{port}"))

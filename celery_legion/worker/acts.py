@@ -1,0 +1,121 @@
+"""What is written to the store about a run that a worker has finished with, as data that survives a pipe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery_legion.clock import from_ms, span_ms, to_ms
+from celery_legion.run import State
+from celery_legion.stores.base import Outcome, Retention, RunStore
+
+ERROR_LIMIT = 1000
+"""Characters of an error's text that a record keeps; the log has the rest."""
+
+LINE_LIMIT = 4096
+"""Longest dump: what a pipe takes as one piece on every POSIX system this runs on."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """That a run ended."""
+
+    run_id: str
+    token: int
+    outcome: Outcome
+
+    def apply(self, store: RunStore, retention: Retention) -> bool:
+        """Write it; False if the run had ended or begun anew, which is no error."""
+        return store.end(self.run_id, self.token, self.outcome, retention)
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """That a run waits for a message, a retry's or its own delivered again, which will carry *retries*."""
+
+    run_id: str
+    token: int
+    until: datetime
+    retries: int
+
+    def apply(self, store: RunStore, retention: Retention) -> bool:
+        """Write it; False if the run had ended or begun anew, which is no error."""
+        return store.park(self.run_id, self.token, self.until, self.retries)
+
+
+Act = End | Park
+
+
+def describe(error: BaseException) -> str:
+    """Return *error* as one bounded line."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "<its text cannot be made>"
+    return f"{type(error).__name__}: {text}".rstrip(": ")[:ERROR_LIMIT]
+
+
+def dump(act: Act) -> bytes:
+    """Return *act* as one line of at most :data:`LINE_LIMIT` bytes; an error that is too long for it is cut."""
+    line = _dump(act)
+    if len(line) > LINE_LIMIT and isinstance(act, End) and act.outcome.error is not None:
+        line = _dump(replace(act, outcome=replace(act.outcome, error=act.outcome.error[:200], output=None)))
+    return line
+
+
+def _dump(act: Act) -> bytes:
+    data: dict[str, Any] = {"id": act.run_id, "token": act.token}
+    if isinstance(act, Park):
+        data["park"] = {"until": to_ms(act.until), "retries": act.retries}
+    else:
+        outcome = act.outcome
+        data["end"] = {
+            "state": outcome.state.value,
+            "reason": outcome.reason,
+            "started": _ms(outcome.started_at),
+            "ended": _ms(outcome.ended_at),
+            "pid": outcome.pid,
+            "exit": outcome.exit_code,
+            "error": outcome.error,
+            "output": outcome.output,
+            "dying": span_ms(outcome.dying),
+        }
+    return json.dumps(data, separators=(",", ":")).encode() + b"\n"
+
+
+def load(line: bytes) -> Act:
+    """Read a dumped act.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        data = json.loads(line)
+        if "park" in data:
+            park = data["park"]
+            return Park(data["id"], data["token"], from_ms(park["until"]), park["retries"])
+        end = data["end"]
+        outcome = Outcome(
+            state=State(end["state"]),
+            reason=end["reason"],
+            started_at=_moment(end["started"]),
+            ended_at=_moment(end["ended"]),
+            pid=end["pid"],
+            exit_code=end["exit"],
+            error=end["error"],
+            output=end["output"],
+            dying=timedelta(milliseconds=end["dying"]),
+        )
+        return End(data["id"], data["token"], outcome)
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"no act: {line[:80]!r}") from exc
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else to_ms(moment)
+
+
+def _moment(ms: int | None) -> datetime | None:
+    return None if ms is None else from_ms(ms)

@@ -1,0 +1,56 @@
+"""The runs that a worker has begun and still answers for."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+from celery.worker import state
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A begun run: its token, and the request that executes it as long as Celery has it."""
+
+    run_id: str
+    token: int
+    request: weakref.ref[Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of it is executed here any more."""
+        request = self.request()
+        if request is None:
+            return True
+        return request.time_start is not None and request not in state.active_requests
+
+
+class BegunRuns:
+    """Written by the gate and the recorder, read by the renewal thread; each step is one dictionary operation."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Begun] = {}
+
+    def __contains__(self, run_id: object) -> bool:
+        return run_id in self._runs
+
+    def add(self, request: Any, token: int) -> None:
+        """Answer for *request* from now on, in place of an earlier attempt of its run."""
+        self._runs[request.id] = Begun(request.id, token, weakref.ref(request))
+
+    def drop(self, run_id: str, token: int) -> None:
+        """Answer for it no more, unless a later attempt has begun."""
+        begun = self._runs.get(run_id)
+        if begun is not None and begun.token == token:
+            self._runs.pop(run_id, None)
+
+    def live(self) -> list[Begun]:
+        """Return what is still executed, and forget what is not."""
+        live = []
+        for begun in list(self._runs.values()):
+            if begun.finished:
+                self.drop(begun.run_id, begun.token)
+            else:
+                live.append(begun)
+        return live

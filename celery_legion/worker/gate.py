@@ -1,0 +1,193 @@
+"""The gate: asks the store once for each message of a run, when a slot of the pool is free for it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from celery.bootsteps import CLOSE, TERMINATE
+from celery.worker import state
+
+from celery_legion.context import Context
+from celery_legion.errors import StoreUnavailableError
+from celery_legion.header import KEY, Header, HeaderError
+from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
+from celery_legion.worker.begun import BegunRuns
+from celery_legion.worker.current import begun_header, raw_header
+from celery_legion.worker.requests import put_back, running_other
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = timedelta(milliseconds=250)
+"""How long one question may block the worker's loop."""
+
+PAUSE = 5.0
+"""Seconds for which a silent store is not asked again."""
+
+FIRST_WAIT = 0.1
+"""Seconds that a message waits first; they double up to what the store says. A retry overtakes its end by little."""
+
+HELD_LIMIT = 1000
+"""How many waiting messages raise the prefetch count. Beyond it the broker keeps the rest."""
+
+VISIBILITY = timedelta(hours=1)
+"""What kombu's Redis transport takes for its visibility timeout when nothing is set."""
+
+
+@dataclass(slots=True)
+class Passage:
+    """What the gate remembers of one message: who asks, how often it waited, and its token once it may run."""
+
+    asker: str = field(default_factory=lambda: uuid4().hex)
+    waits: int = 0
+    token: int = 0
+    requeued: bool = False
+
+
+class Gate:
+    """Decides in the worker's main process whether a request may run; made for one consumer.
+
+    *store* is a store of the gate's own, opened with :data:`PATIENCE`. While it is silent every guarded
+    message waits: a message is never run unguarded, and never given back to the broker, which would
+    deliver it again at once.
+    """
+
+    def __init__(self, context: Context, store: RunStore, begun: BegunRuns) -> None:
+        self.context = context
+        self.store = store
+        self.begun = begun
+        self.consumer: Any = None
+        self._silent_until = 0.0
+        self._silent = False
+        self._qos: Any = None
+        self._held = 0
+        config = context.config
+        self._lease = config.run_lease
+        options = context.app.conf.broker_transport_options or {}
+        seconds = options.get("visibility_timeout")
+        self._visibility = VISIBILITY if seconds is None else timedelta(seconds=float(seconds))
+
+    def refuses(self, request: Any) -> bool:
+        """Return whether *request* shall not be executed now; it is then acknowledged or waits.
+
+        Called where Celery asks whether a request is revoked, after its own reasons. At receipt, where it asks
+        for a message with ``expires`` too, nothing is decided: the message may still go back to the broker.
+        """
+        raw = raw_header(request.request_dict)
+        if raw is None or request not in state.reserved_requests:
+            return False
+        try:
+            header = Header.load(raw)
+        except HeaderError as exc:
+            logger.error("Task %s[%s] is not executed: %s", request.name, request.id, exc)
+            self._drop(request)
+            return True
+        passage = request.passage
+        if passage is None:
+            passage = request.passage = Passage()
+        answer = self._ask(request, header, passage)
+        match answer.admission:
+            case Admission.GO:
+                passage.token = answer.token
+                request.request_dict[KEY] = begun_header(raw if isinstance(raw, dict) else {}, answer)
+                self.begun.add(request, answer.token)
+                return False
+            case Admission.WAIT:
+                self._hold(request, passage, answer.wait.total_seconds())
+            case Admission.DUPLICATE:
+                logger.info("Run %s of job %s has its message already: a copy is dropped", request.id, header.job)
+                self._drop(request)
+            case Admission.SUPERSEDED:
+                logger.info("Run %s of job %s is superseded: its message is dropped", request.id, header.job)
+                self._drop(request)
+        return True
+
+    def _ask(self, request: Any, header: Header, passage: Passage) -> Answer:
+        clock = self.context.clock
+        left = self._silent_until - clock.monotonic()
+        if left > 0:
+            return self._wait_out(left)
+        try:
+            answer = self.store.begin(self._ticket(request, header, passage))
+        except Exception as exc:
+            # Whatever went wrong: not to know is not to run, and the worker's loop must live.
+            if not self._silent:
+                known = isinstance(exc, StoreUnavailableError)
+                logger.warning("No run begins for now: %s", exc, exc_info=None if known else exc)
+            self._silent = True
+            self._silent_until = clock.monotonic() + PAUSE
+            return self._wait_out(PAUSE)
+        if self._silent:
+            self._silent = False
+            logger.info("The store answers again; runs begin again")
+        return answer
+
+    def _wait_out(self, seconds: float) -> Answer:
+        # Spread a little, so that a thousand waiting messages do not ask in one turn of the loop.
+        return Answer(admission=Admission.WAIT, wait=timedelta(seconds=seconds * random.uniform(1.0, 1.1)))
+
+    def _ticket(self, request: Any, header: Header, passage: Passage) -> Ticket:
+        fields = request.request_dict
+        retries = fields.get("retries")
+        return Ticket(
+            id=request.id,
+            job=header.job,
+            fire_time=header.fire_time,
+            kind=header.kind,
+            worker=request.hostname,
+            retries=retries if isinstance(retries, int) else 0,
+            redelivered=bool((request.delivery_info or {}).get("redelivered")),
+            late=bool(request.task.acks_late),
+            lock=header.lock,
+            limit=header.limit,
+            lock_ttl=header.lock_ttl,
+            lease=self._lease,
+            visibility=self._visibility,
+            asker=passage.asker,
+        )
+
+    def _drop(self, request: Any) -> None:
+        request.acknowledge()
+        state.task_ready(request)
+        put_back(request)
+
+    def _hold(self, request: Any, passage: Passage, seconds: float) -> None:
+        """Hold *request* as Celery holds one with an ETA: unacknowledged, and let go of by a closing consumer."""
+        if not self._silent:
+            seconds = min(seconds, FIRST_WAIT * 2 ** min(passage.waits, 10))
+            passage.waits += 1
+        consumer = self.consumer
+        state.reserved_requests.discard(request)
+        qos = self._raise_prefetch(consumer.qos)
+        request._eta_timer_entry = consumer.timer.call_after(seconds, self._resume, (request, qos), priority=6)
+        state.task_scheduled(request)
+        other = running_other(request)
+        if other is not None:
+            state.requests[request.id] = other
+
+    def _resume(self, request: Any, qos: Any) -> None:
+        consumer = self.consumer
+        if consumer.blueprint.state in (CLOSE, TERMINATE):
+            return
+        state.task_reserved(request)
+        try:
+            consumer.on_task_request(request)
+        finally:
+            if qos is not None and qos is self._qos:
+                self._held -= 1
+                qos.decrement_eventually()
+
+    def _raise_prefetch(self, qos: Any) -> Any:
+        """Make room for one more message and return *qos*, or None if too many are held already."""
+        if qos is not self._qos:
+            # The consumer has begun anew with a count of its own, and has let go of what was held.
+            self._qos, self._held = qos, 0
+        if self._held >= HELD_LIMIT:
+            return None
+        self._held += 1
+        qos.increment_eventually()
+        return qos

@@ -1,0 +1,263 @@
+"""Celery's signals and callbacks into ends and parkings of runs, each written by the process that knows best."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback
+from celery import signals
+from celery.app.task import Task
+from celery.exceptions import (
+    Ignore,
+    Reject,
+    Retry,
+    SoftTimeLimitExceeded,
+    Terminated,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
+
+from celery_legion.context import Context
+from celery_legion.errors import StoreError
+from celery_legion.run import Reason, State
+from celery_legion.stores.base import Outcome
+from celery_legion.worker.acts import Act, End, Park, describe
+from celery_legion.worker.backlog import Backlog
+from celery_legion.worker.begun import BegunRuns
+from celery_legion.worker.current import CurrentRun, current_run, raw_header, read_run, read_token
+
+logger = logging.getLogger(__name__)
+
+DYING = timedelta(seconds=5)
+"""How long a lock outlives an end that the main process records before the run's process is dead."""
+
+SECOND_THOUGHTS = timedelta(seconds=1)
+"""How long an end without a verdict waits for the verdict of whoever caused it."""
+
+SETTLED, FAILED, STARTED = "legion_settled", "legion_failed", "legion_started_at"
+"""Marks on a task's request context, which Celery makes once per execution in each process."""
+
+
+class Recorder:
+    """Writes how runs end. Nothing of it raises into Celery, and nothing of it talks to the store in the main loop.
+
+    A pool process (or thread) writes its own ends at once, before Celery acknowledges late. What it cannot deliver,
+    and all that the main process sees, goes to the *backlog*. That an end is written twice is harmless: the first wins.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.backlog: Backlog | None = None
+        self.begun: BegunRuns | None = None
+
+    def connect(self) -> None:
+        """Connect Celery's signals; weakly, so that it lives as long as its app."""
+        signals.task_prerun.connect(self.on_prerun)
+        signals.task_postrun.connect(self.on_postrun)
+        signals.task_retry.connect(self.on_retry)
+        signals.task_failure.connect(self.on_task_failure)
+        signals.task_revoked.connect(self.on_revoked)
+
+    # Where the task is executed
+
+    def on_prerun(self, task: Any, **_: Any) -> None:
+        """Remember when the run's code really started."""
+        if self._ours(task) and read_token(raw_header(vars(task.request))):
+            setattr(task.request, STARTED, self.context.clock.now())
+
+    def on_postrun(self, task: Any, state: str | None, retval: Any, **_: Any) -> None:
+        """Record how the attempt ended, when nothing of it is executed any more."""
+        run = read_run(task.request) if self._ours(task) else None
+        if run is None:
+            return
+        match state:
+            case "SUCCESS":
+                self._end(run, task.request, State.SUCCEEDED)
+            case "FAILURE":
+                reason = Reason.TIME_LIMIT if isinstance(retval, SoftTimeLimitExceeded) else None
+                self._end(run, task.request, State.FAILED, reason, retval)
+            case "IGNORED":
+                reason = Reason.REPLACED if _was_replaced(retval) else Reason.IGNORED
+                self._end(run, task.request, State.SUCCEEDED, reason)
+            case "REJECTED":
+                if getattr(retval, "requeue", False) and task.acks_late:
+                    self._write(Park(run.id, run.token, self.context.clock.now(), task.request.retries or 0))
+                else:
+                    self._end(run, task.request, State.FAILED, Reason.REJECTED, retval)
+            case None:
+                self._broken_off(run, task.request)
+
+    def _broken_off(self, run: CurrentRun, request: Any) -> None:
+        """An exit or a kill goes through the task. In a pool process the main process judges it by what it sees.
+
+        In a pool of threads nobody may: then the run has failed, unless whoever killed it says otherwise at once.
+        """
+        if self.backlog is None or not self.backlog.here:
+            return
+        if self.begun is not None:
+            self.begun.drop(run.id, run.token)
+        error = sys.exc_info()[1]
+        act = End(run.id, run.token, self._outcome(request, State.FAILED, None, error))
+        self.backlog.put(act, after=SECOND_THOUGHTS)
+
+    def on_retry(self, sender: Any, request: Any, reason: Any = None, einfo: Any = None, **_: Any) -> None:
+        """Park the run until its retry. Without *einfo* it is no retry: a closing worker cancelled the task."""
+        run = read_run(request) if self._ours(sender) else None
+        if run is None:
+            return
+        setattr(request, SETTLED, True)
+        now, retries = self.context.clock.now(), request.retries or 0
+        if einfo is not None:
+            self._write(Park(run.id, run.token, self._moment(getattr(reason, "when", None), now), retries + 1))
+        elif sender.acks_late:
+            # Its message was not acknowledged, so it is delivered again.
+            self._write(Park(run.id, run.token, now, retries))
+        else:
+            outcome = self._outcome(request, State.INTERRUPTED, Reason.SHUTDOWN, dying=DYING)
+            self._write(End(run.id, run.token, outcome))
+
+    # In the main process
+
+    def on_revoked(self, sender: Any, request: Any, terminated: bool, expired: bool, **_: Any) -> None:
+        """Record a run that was revoked or expired before its start, or terminated."""
+        raw = raw_header(vars(request)) if self._ours(sender) else None
+        if raw is None:
+            return
+        setattr(request, SETTLED, True)
+        if terminated:
+            outcome = self._outcome(request, State.INTERRUPTED, Reason.TERMINATED, dying=DYING)
+        elif expired:
+            outcome = self._outcome(request, State.EXPIRED, Reason.EXPIRES)
+        else:
+            outcome = self._outcome(request, State.INTERRUPTED, Reason.REVOKED)
+        # A run that waits for its retry still has its last attempt's token, and the retry's message carries it.
+        self._write(End(request.id, read_token(raw), outcome))
+
+    def on_task_failure(self, sender: Any, task_id: str, **_: Any) -> None:
+        """Mark a context of the main process whose task Celery has recorded as failed."""
+        request = sender.request if self._ours(sender) else None
+        if request is not None and request.id == task_id and raw_header(vars(request)) is not None:
+            setattr(request, FAILED, True)
+
+    def timed_out(self, request: Any, passage: Any, timeout: float) -> None:
+        """Record a hard time limit; the process is being killed."""
+        if passage.requeued:
+            # Delivered again although the process may still live: that attempt waits until the lease is over.
+            return
+        outcome = Outcome(
+            state=State.FAILED,
+            reason=Reason.TIME_LIMIT,
+            ended_at=self.context.clock.now(),
+            pid=request.worker_pid,
+            error=f"the hard time limit of {timeout:g} s was exceeded",
+            dying=DYING,
+        )
+        self._write(End(request.id, passage.token, outcome))
+
+    def failed(self, request: Any, passage: Any, exc_info: Any) -> None:
+        """Record what Celery's callback for failures knows: of a run whose process is lost, nobody else does."""
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        context = request._context
+        if isinstance(error, Retry | Ignore | Reject | Terminated) or getattr(context, SETTLED, False):
+            return
+        if request._already_revoked or request._already_cancelled:
+            return
+        if isinstance(error, TimeLimitExceeded):
+            self.timed_out(request, passage, error.args[0])
+            return
+        lost = isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt)
+        if passage.requeued:
+            if lost:
+                now = self.context.clock.now()
+                self._write(Park(request.id, passage.token, now, request.request_dict.get("retries") or 0))
+            return
+        # If Celery did not call it a failure, it has found a stored success: the process was lost after the end.
+        succeeded = lost and not getattr(context, FAILED, False)
+        outcome = Outcome(
+            state=State.SUCCEEDED if succeeded else State.FAILED,
+            reason=Reason.PROCESS_LOST if lost and not succeeded else None,
+            ended_at=self.context.clock.now(),
+            pid=request.worker_pid,
+            error=None if succeeded else describe(error),
+        )
+        self._write(End(request.id, passage.token, outcome))
+
+    # Writing
+
+    def _end(
+        self, run: CurrentRun, request: Any, state: State, reason: Reason | None = None, error: Any = None
+    ) -> None:
+        self._write(End(run.id, run.token, self._outcome(request, state, reason, error)))
+
+    def _outcome(
+        self,
+        request: Any,
+        state: State,
+        reason: Reason | None = None,
+        error: BaseException | None = None,
+        dying: timedelta = timedelta(0),
+    ) -> Outcome:
+        started = getattr(request, STARTED, None)
+        return Outcome(
+            state=state,
+            reason=reason,
+            started_at=started,
+            ended_at=self.context.clock.now(),
+            pid=None if started is None else os.getpid(),
+            error=None if error is None else describe(error),
+            dying=dying,
+        )
+
+    def _write(self, act: Act) -> None:
+        backlog = self.backlog
+        if backlog is not None and backlog.here and not self._executes(act.run_id):
+            backlog.put(act)
+            return
+        try:
+            act.apply(self.context.store, self.context.store_options.retention)
+            return
+        except StoreError as exc:
+            problem: Exception = exc
+        except Exception as exc:
+            # The task has ended as it has; what goes wrong here must not change that.
+            problem = exc
+            logger.exception("The end of run %s could not be written", act.run_id)
+        if backlog is not None and backlog.here:
+            backlog.put(act)
+        elif backlog is None or not backlog.hand_over(act):
+            logger.error("The end of run %s is not recorded; its lease will run out: %s", act.run_id, problem)
+
+    def _executes(self, run_id: str) -> bool:
+        """Whether this very thread executes the run, as a pool without processes of its own does."""
+        run = current_run()
+        return run is not None and run.id == run_id
+
+    def _moment(self, when: Any, now: datetime) -> datetime:
+        """Return Celery's *when* of a retry (seconds from now, a moment, or None for at once) as an aware moment."""
+        if isinstance(when, str):
+            try:
+                when = datetime.fromisoformat(when)
+            except ValueError:
+                return now
+        if isinstance(when, datetime):
+            return (when if when.tzinfo else when.replace(tzinfo=self.context.app.timezone)).astimezone(UTC)
+        return now + timedelta(seconds=when) if isinstance(when, int | float) else now
+
+    def _ours(self, task: Any) -> bool:
+        return getattr(task, "app", None) is self.context.app
+
+
+def _was_replaced(error: Any) -> bool:
+    """Whether an ``Ignore`` came out of ``Task.replace``: it does not say so itself, its traceback does."""
+    trace = getattr(error, "__traceback__", None)
+    while trace is not None:
+        if trace.tb_frame.f_code is Task.replace.__code__:
+            return True
+        trace = trace.tb_next
+    return False

@@ -1,0 +1,149 @@
+"""The thread of the worker's main process that keeps leases alive and delivers what the store has not taken yet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from celery.worker import state
+
+from celery_legion.context import Context
+from celery_legion.errors import StoreError
+from celery_legion.run import State
+from celery_legion.stores.base import Kept, Renewal, WorkerInfo
+from celery_legion.worker.backlog import Backlog
+from celery_legion.worker.begun import Begun, BegunRuns
+from celery_legion.worker.current import raw_header
+from celery_legion.worker.requests import snapshot
+
+logger = logging.getLogger(__name__)
+
+BATCH = 200
+"""Most runs renewed in one call of the store."""
+
+AGAIN = 1.0
+"""Seconds until a silent store is asked again."""
+
+
+class Renewer:
+    """Renews three times a lease; works where the worker's loop is blocked by a task, as in a solo pool."""
+
+    def __init__(self, context: Context, backlog: Backlog, begun: BegunRuns) -> None:
+        self.context = context
+        self.backlog = backlog
+        self.begun = begun
+        self.consumer: Any = None
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._silent = False
+
+    def start(self, consumer: Any) -> None:
+        """Renew for *consumer*; a thread that runs already goes on."""
+        self.consumer = consumer
+        if self._thread is None:
+            self._closing = False
+            self._thread = threading.Thread(target=self._run, name="legion-renewal", daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Deliver once more what is left and stop, within *timeout* seconds."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._closing = True
+            self.backlog.wake()
+            thread.join(timeout)
+
+    def _run(self) -> None:
+        third = self.context.config.run_lease.total_seconds() / 3
+        next_beat = time.monotonic()
+        while True:
+            closing = self._closing
+            pause = max(0.0, next_beat - time.monotonic())
+            try:
+                self._deliver(everything=closing)
+                if not closing and pause == 0.0:
+                    self.beat()
+                    next_beat = time.monotonic() + third
+                    pause = third
+                if self._silent:
+                    self._silent = False
+                    logger.info("The store answers again: leases are renewed")
+                due = self.backlog.due_in()
+                pause = pause if due is None else min(pause, due)
+            except StoreError as exc:
+                if not self._silent:
+                    logger.warning("Leases are not renewed for now: %s", exc)
+                self._silent = True
+                pause = AGAIN
+            except Exception:
+                logger.exception("A renewal of leases went wrong; the next one follows")
+                pause = AGAIN
+            if closing:
+                return
+            self._pause(pause)
+
+    def _pause(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        self.backlog.wait(seconds)
+        if self._silent and not self._closing:
+            # Woken by an act that cannot be delivered yet.
+            time.sleep(max(0.0, deadline - time.monotonic()))
+
+    def _deliver(self, everything: bool) -> None:
+        left = self.backlog.deliver(self.context.store, self.context.store_options.retention, everything)
+        if everything and left:
+            logger.error("The ends of %d runs are not recorded; their leases will run out", left)
+
+    def beat(self) -> None:
+        """Register the worker and renew what it holds, once.
+
+        Raises:
+            StoreUnavailableError: The store is silent.
+        """
+        config, store, worker = self.context.config, self.context.store, self.consumer.hostname
+        store.register(self._info(), config.run_lease)
+        begun = {run.run_id: run for run in self.begun.live()}
+        renewals = [Renewal(id=run.run_id, token=run.token, accepted=self._accepted(run)) for run in begun.values()]
+        renewals += [Renewal(id=run_id, token=0, accepted=False) for run_id in self._queued() if run_id not in begun]
+        for start in range(0, len(renewals), BATCH):
+            for run_id, kept in store.renew(worker, renewals[start : start + BATCH], config.run_lease).items():
+                if kept is Kept.LOST and run_id in begun:
+                    self._concede(begun[run_id])
+
+    def _info(self) -> WorkerInfo:
+        queues = self.consumer.app.amqp.queues.consume_from
+        return WorkerInfo(
+            name=self.consumer.hostname,
+            queues=tuple(sorted({queue.name for queue in list(queues.values())})),
+            version=str(getattr(sys.modules.get("celery_legion"), "__version__", "")),
+            pid=os.getpid(),
+        )
+
+    def _accepted(self, run: Begun) -> bool:
+        request = run.request()
+        if request is None or request.time_start is None or request.task.acks_late:
+            return False
+        # A solo pool blocks the loop that sends the acknowledgement.
+        return bool(request.acknowledged) and not self.consumer.pool.__class__.__module__.endswith(".solo")
+
+    def _queued(self) -> set[str]:
+        held = snapshot(state.reserved_requests) + snapshot(state.scheduled_requests)
+        app = self.context.app
+        return {request.id for request in held if request.app is app and raw_header(request.request_dict) is not None}
+
+    def _concede(self, run: Begun) -> None:
+        self.begun.drop(run.run_id, run.token)
+        record = self.context.store.get(run.run_id)
+        ours = record is not None and record.token == run.token
+        if record is not None and ours and record.state.terminal and record.state is not State.LOST:
+            # It has ended, and its result is still on its way here.
+            return
+        logger.warning(
+            "The lease of run %s was lost: it goes on here, but another run of its job may begin (%s)",
+            run.run_id,
+            "the store does not know it" if record is None else f"{record.state}, attempt {record.attempt}",
+        )

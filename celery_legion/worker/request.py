@@ -1,0 +1,87 @@
+"""The Request class that guarded tasks are received with: the gate in front, the main process's verdicts behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.utils.imports import symbol_by_name
+from celery.worker.request import Request
+
+from celery_legion.worker.current import raw_header
+from celery_legion.worker.gate import Gate, Passage
+from celery_legion.worker.recorder import Recorder
+from celery_legion.worker.requests import put_back, running_other
+
+
+class GuardedRequest(Request):
+    """A mixin over a task's own Request class. All it adds is skipped for messages that are no run of legion."""
+
+    gate: Gate
+    recorder: Recorder
+    unguarded: Any
+    passage: Passage | None = None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether its message carries legion's header."""
+        return raw_header(self.request_dict) is not None
+
+    def revoked(self) -> bool:
+        """Return whether it shall not be executed: for Celery's reasons, or for the gate's."""
+        if super().revoked():
+            if self.guarded:
+                put_back(self)
+            return True
+        return self.gate.refuses(self)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Terminate it; a copy that has not started passes this on to the one that runs."""
+        running = running_other(self) if self.guarded and not self.time_start else None
+        if running is not None:
+            running.terminate(pool, signal)
+        else:
+            super().terminate(pool, signal)
+
+    def reject(self, requeue: bool = False) -> None:
+        """Reject the message, and remember whether it will be delivered again."""
+        if self.passage is not None and requeue and not self.acknowledged:
+            self.passage.requeued = True
+        super().reject(requeue=requeue)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Record a run that went over its hard time limit."""
+        try:
+            super().on_timeout(soft, timeout)
+        finally:
+            if self.passage is not None and self.passage.token and not soft:
+                self.recorder.timed_out(self, self.passage, timeout)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        """Record a run that only the main process saw end."""
+        try:
+            super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        finally:
+            if self.passage is not None and self.passage.token:
+                self.recorder.failed(self, self.passage, exc_info)
+
+
+class Guard:
+    """Gives the tasks of one app their guarded Request classes, one for each class that they bring."""
+
+    def __init__(self, gate: Gate, recorder: Recorder) -> None:
+        self.gate = gate
+        self.recorder = recorder
+        self._classes: dict[Any, Any] = {}
+
+    def over(self, base: Any) -> Any:
+        """Return the guarded class over *base*, the same one each time."""
+        base = getattr(base, "unguarded", base)
+        if base not in self._classes:
+            fields = {"gate": self.gate, "recorder": self.recorder, "unguarded": base, "__module__": __name__}
+            self._classes[base] = type(f"Guarded{base.__name__}", (GuardedRequest, base), fields)
+        return self._classes[base]
+
+    def apply(self, tasks: Any) -> None:
+        """Set it on each of *tasks*: on the app's own task objects, so that no other app's are touched."""
+        for task in list(tasks.values()):
+            task.Request = self.over(symbol_by_name(task.Request))

@@ -1,0 +1,90 @@
+"""The consumer's bootstep: puts gate, recorder and renewal into a worker, and hands back what it leaves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from typing import Any
+
+from celery.bootsteps import StartStopStep
+
+from celery_legion.context import Context
+from celery_legion.worker import ATTRIBUTE
+from celery_legion.worker.backlog import Backlog
+from celery_legion.worker.begun import BegunRuns
+from celery_legion.worker.gate import PATIENCE, Gate
+from celery_legion.worker.renewal import Renewer
+from celery_legion.worker.request import Guard
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerStep(StartStopStep):
+    """Made before the pool forks, started after the consumer's tasks, told of the shutdown when the pool has ended.
+
+    A consumer that loses its broker stops and starts its steps; runs go on meanwhile, and so does their renewal.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        app = consumer.app
+        self.context = Context.of(app)
+        # Here, so that the pool's processes inherit it.
+        self.backlog = Backlog()
+        begun = BegunRuns()
+        recorder = getattr(app, ATTRIBUTE)
+        recorder.backlog, recorder.begun = self.backlog, begun
+        self.renewer = Renewer(self.context, self.backlog, begun)
+        patience = min(PATIENCE, self.context.config.store_timeout)
+        self.gate = Gate(self.context, self.context.fresh_store(patience), begun)
+        self.gate.consumer = consumer
+        _gates.add(self.gate)
+        self._wrap(consumer, Guard(self.gate, recorder))
+
+    def _wrap(self, consumer: Any, guard: Guard) -> None:
+        """Guard the tasks each time the consumer builds its strategies, which hold on to the Request classes."""
+        update_strategies = consumer.update_strategies
+
+        def update_guarded() -> None:
+            guard.apply(consumer.app.tasks)
+            update_strategies()
+
+        consumer.update_strategies = update_guarded
+
+    def start(self, consumer: Any) -> None:
+        """Start renewing, the first time."""
+        self.renewer.start(consumer)
+
+    def stop(self, consumer: Any) -> None:
+        """Do nothing: it is called for each lost connection, too, and while the pool still works."""
+
+    def terminate(self, consumer: Any) -> None:
+        """Do nothing, as :meth:`stop`."""
+
+    def shutdown(self, consumer: Any) -> None:
+        """Record the last ends, then hand back what can be delivered again, before the broker has its messages."""
+        self.renewer.stop(2 * self.context.config.store_timeout.total_seconds() + 1)
+        try:
+            ids = self.context.store.hand_back(consumer.hostname)
+        except Exception as exc:
+            logger.warning("What this worker has begun is not handed back; its leases will run out: %s", exc)
+            return
+        if ids:
+            logger.info("Handed back to be begun elsewhere: %s", ", ".join(ids))
+
+
+_gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    for gate in list(_gates):
+        forget = getattr(gate.store, "forget_connections", None)
+        if forget is not None:
+            forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
