@@ -85,7 +85,12 @@ def _table(records: list[Record], now: datetime, wide: bool) -> Any:
         ("Try", {"no_wrap": True, "justify": "right"}),
     ]
     if wide:
-        columns += [("Kind", {"no_wrap": True}), ("Worker", {"overflow": "fold"}), ("Error", {"overflow": "fold"}), "Run"]
+        columns += [
+            ("Kind", {"no_wrap": True}),
+            ("Worker", {"overflow": "fold"}),
+            ("Error", {"overflow": "fold"}),
+            "Run",
+        ]
     return render.table(columns, [_cells(record, now, wide) for record in records])
 
 

@@ -161,9 +161,7 @@ class Engine:
 
     def _pulse(self) -> Pulse:
         assert self._info is not None
-        pulse = self.context.store.pulse(
-            self.owner, self.config.leader_lease, self._version, INBOX_LIMIT, self._info
-        )
+        pulse = self.context.store.pulse(self.owner, self.config.leader_lease, self._version, INBOX_LIMIT, self._info)
         if self._silent_since is not None:
             away = self.context.clock.monotonic() - self._silent_since
             logger.warning("the store answers again after %.0f s", away)
@@ -225,7 +223,9 @@ class Engine:
             try:
                 made = list(self._claims.of_plan(standing.job, standing.mark, self._plan(standing, now)))
             except Exception:
-                logger.exception("job %s cannot be planned; it is left out until the schedule is loaded again", standing.job.name)
+                logger.exception(
+                    "job %s cannot be planned; it is left out until the schedule is loaded again", standing.job.name
+                )
                 continue
             asked += made
             owners += [standing] * len(made)
@@ -292,7 +292,9 @@ class Engine:
     def _report(self, one: Asked, verdict: Verdict, now: datetime) -> None:
         job = one.claim.job
         for lapse in one.claim.lapses:
-            logger.warning("job %s: %d fires up to %s %s (%s)", job, lapse.count, lapse.last, lapse.state.value, lapse.reason)
+            logger.warning(
+                "job %s: %d fires up to %s %s (%s)", job, lapse.count, lapse.last, lapse.state.value, lapse.reason
+            )
         late = now - one.claim.fire_time
         if verdict.granted is Granted.RUN:
             self._shunned.discard(job)

