@@ -1,4 +1,7 @@
-"""The scheduler that ``celery beat -S celery_legion.Scheduler`` runs: Celery's contract on one side, the engine on the other."""
+"""The scheduler that ``celery beat -S celery_legion.Scheduler`` runs.
+
+Celery's contract on one side, the engine on the other.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from celery_legion.context import Context
 from celery_legion.engine import Dispatch, Engine
 from celery_legion.errors import BrokerUnavailableError, EagerTasksError, LegionError
 from celery_legion.interop import celery_schedule
+from celery_legion.job import Job
 from celery_legion.url import safe_url
 
 logger = logging.getLogger(__name__)
@@ -113,7 +117,9 @@ class Scheduler(beat.Scheduler):
         claimed = self.engine.run_once()
         if self.engine.stuck:
             broker = self.app.connection_for_write().as_uri()
-            raise BrokerUnavailableError(broker, "what was claimed waits for it and is sent by the next scheduler that reaches it")
+            raise BrokerUnavailableError(
+                broker, "what was claimed waits for it and is sent by the next scheduler that reaches it"
+            )
         return claimed
 
     @property
@@ -165,7 +171,7 @@ class Scheduler(beat.Scheduler):
                 return task.apply_async(args, call, producer=producer, **options)
             return self.send_task(entry.task, args, call, producer=producer, **options)
 
-    def _entry_of(self, job: Any) -> Entry:
+    def _entry_of(self, job: Job) -> Any:
         return Entry(
             app=self.app,
             name=job.name,

@@ -85,7 +85,10 @@ class Context:
         )
 
     def fresh_store(self, timeout: timedelta) -> Store:
-        """Return a store on connections of its own, each answer bounded by *timeout*; an injected store is returned itself."""
+        """Return a store on connections of its own, each answer bounded by *timeout*.
+
+        An injected store is returned itself.
+        """
         if self._injected:
             return self.store
         return open_store(replace(self.store_options, timeout=timeout))

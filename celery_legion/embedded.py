@@ -71,7 +71,8 @@ class EmbeddedValkey:
     """A server for one machine, as a context manager.
 
     It listens on loopback alone, asks for a random password, and keeps an append-only file in a private
-    folder: a temporary one that goes with it, or *folder*, which stays. On Linux it dies with the thread that started it.
+    folder: a temporary one that goes with it, or *folder*, which stays. On Linux it dies with the thread that
+    started it.
     """
 
     def __init__(self, folder: Path | None = None, port: int | None = None) -> None:

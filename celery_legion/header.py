@@ -25,7 +25,7 @@ class HeaderError(LegionError, ValueError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"the message's legion header is not valid: {self.problem}; it was sent by another version or another program"
+        return f"the message's legion header is not valid: {self.problem}; another version or program has sent it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class Header:
             raise HeaderError("job and lock must be strings")
         fire, limit, ttl = (_integer(data, key) for key in ("fire", "limit", "ttl"))
         try:
-            kind = Kind(data.get("kind"))
+            kind = Kind(str(data.get("kind")))
             return cls(
                 job=job,
                 fire_time=from_ms(fire),

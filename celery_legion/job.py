@@ -22,7 +22,10 @@ class Overlap(StrEnum):
 
 
 class CatchUp(StrEnum):
-    """Which of the fires that fell due while nobody scheduled are run: none, the latest, or all within window and limit."""
+    """Which of the fires that fell due while nobody scheduled are run.
+
+    None, the latest, or all within window and limit.
+    """
 
     SKIP = "skip"
     ONCE = "once"
@@ -54,7 +57,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """A daily window in a zone, from ``start`` to before ``end`` (which may lie past midnight); ``inside`` False = outside it."""
+    """A daily window in a zone, from ``start`` to before ``end`` (which may lie past midnight).
+
+    ``inside`` False = outside it.
+    """
 
     start: time
     end: time
@@ -100,9 +106,9 @@ class Job:
     """A named thing on the schedule: an action, a trigger, and policies.
 
     ``schedule`` is Celery's own schedule object where the job came from one or can be said as one (monitors read
-    it), else None. ``options`` are passed through to ``apply_async`` untouched. ``place`` is ``file:line`` of where it was
-    written. ``description`` is text for people. ``args`` and ``kwargs`` may hold
-    Celery's ``BeatLazyFunc``, evaluated once per fire.
+    it), else None. ``options`` are passed through to ``apply_async`` untouched. ``place`` is ``file:line`` of where
+    it was written. ``description`` is text for people. ``args`` and ``kwargs`` may hold Celery's ``BeatLazyFunc``,
+    evaluated once per fire.
     """
 
     name: str

@@ -148,10 +148,8 @@ def within(window: Between, moment: datetime) -> bool:
     A window whose end is not after its start runs past midnight.
     """
     at: time = moment.astimezone(ZoneInfo(window.timezone)).time()
-    if window.start < window.end:
-        inside = window.start <= at < window.end
-    else:
-        inside = at >= window.start or at < window.end
+    after, before = window.start <= at, at < window.end
+    inside = after and before if window.start < window.end else after or before
     return inside is window.inside
 
 

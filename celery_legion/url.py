@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 def safe_url(url: str) -> str:
-    """Return *url* with its password, if it has one, as ``***``; one that cannot be read is shown by its scheme only."""
+    """Return *url* with ``***`` for its password; one that cannot be read is shown by its scheme only."""
     try:
         parts = urlsplit(url)
         if parts.password is None:

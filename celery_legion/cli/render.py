@@ -68,7 +68,7 @@ def span_words(span: timedelta) -> str:
     if seconds < 10:
         return f"{seconds:.1f}s"
     whole = int(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         amount, whole = divmod(whole, size)
         if amount or parts:

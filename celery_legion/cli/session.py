@@ -10,6 +10,13 @@ from celery_legion.context import Context
 from celery_legion.errors import LegionError
 
 
+def failure(error: LegionError) -> click.ClickException:
+    """Return one line for standard error with the error's exit code."""
+    kind = type("Failure", (click.ClickException,), {"exit_code": error.exit_code})
+    made: click.ClickException = kind(str(error))
+    return made
+
+
 class Command(click.Command):
     """A command that ends on an error of ours with one line and the error's exit code."""
 
@@ -18,9 +25,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except LegionError as exc:
-            error = click.ClickException(str(exc))
-            error.exit_code = exc.exit_code
-            raise error from exc
+            raise failure(exc) from exc
 
 
 def open_context(ctx: click.Context) -> Context:

@@ -36,7 +36,10 @@ class Agenda:
         self._cache: dict[tuple[Trigger, datetime], datetime | None] = {}
 
     def load(self, jobs: Iterable[Job], sights: Mapping[str, Sight]) -> None:
-        """Start over with *jobs* as the store has seen them. One whose trigger fails is left out, with its error in ``broken``."""
+        """Start over with *jobs* as the store has seen them.
+
+        One whose trigger fails is left out, with its error in ``broken``.
+        """
         self.standings.clear()
         self.broken.clear()
         heap = []
@@ -70,7 +73,8 @@ class Agenda:
 
     def take_due(self, now: datetime, limit: int) -> list[Standing]:
         """Take up to *limit* standings whose fire is due off the heap; each must be settled again."""
-        heap, bound, due = self._heap, to_ms(now), []
+        heap, bound = self._heap, to_ms(now)
+        due: list[Standing] = []
         while heap and heap[0][0] <= bound and len(due) < limit:
             due.append(heappop(heap)[2])
         return due

@@ -11,11 +11,11 @@ from typing import Any
 
 from celery_legion.codec import CodecError, Message, decode, encode, evaluate
 from celery_legion.config import Config
+from celery_legion.engine.dispatch import Dispatch
 from celery_legion.errors import LegionError
 from celery_legion.header import Header
 from celery_legion.interop import celery_schedule
 from celery_legion.job import Job
-from celery_legion.engine.dispatch import Dispatch
 from celery_legion.planner import Plan
 from celery_legion.run import Kind, run_id
 from celery_legion.stores.base import Claim, Lapse, Request, Unsent
@@ -51,6 +51,7 @@ class Claims:
         self._config = config
         self._guarded = guarded
         self._queues: dict[str, str | None] = {}
+        self._schedules: dict[str, tuple[Job, Any]] = {}
 
     def of_plan(self, job: Job, mark: datetime, plan: Plan) -> Iterator[Asked]:
         """Yield the claims of a plan in order: each expects the mark that the one before it leaves."""
@@ -103,7 +104,7 @@ class Claims:
             job=unsent.job,
             message=message,
             header=header,
-            schedule=celery_schedule(job) if job else None,
+            schedule=self._schedule(job) if job else None,
             fire_time=unsent.fire_time,
             deadline=unsent.deadline,
         )
@@ -142,7 +143,7 @@ class Claims:
             job=job.name,
             message=message,
             header=self._header(job, job.name, fire, kind) if self._guarded else None,
-            schedule=celery_schedule(job),
+            schedule=self._schedule(job),
             fire_time=fire,
             deadline=deadline,
         )
@@ -163,6 +164,13 @@ class Claims:
             limit=job.policy.limit if job else 1,
             lock_ttl=self._lock_ttl(job) if job else self._config.lock_ttl,
         )
+
+    def _schedule(self, job: Job) -> Any:
+        """Return Celery's schedule object for the job, made once."""
+        made = self._schedules.get(job.name)
+        if made is None or made[0] is not job:
+            made = self._schedules[job.name] = (job, celery_schedule(job))
+        return made[1]
 
     def _queue(self, job: Job) -> str | None:
         """Return the name of the queue that the job's messages go to, None if a router does not say."""

@@ -121,7 +121,10 @@ class Engine:
         self.context.store.wait(timedelta(seconds=seconds))
 
     def close(self) -> None:
-        """Resign on a fresh connection, within 300 ms, and drop everything else. May be called twice and from a signal handler."""
+        """Resign on a fresh connection, within 300 ms, and drop everything else.
+
+        May be called twice and from a signal handler.
+        """
         if self._closed:
             return
         self._closed = True

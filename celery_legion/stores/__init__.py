@@ -36,7 +36,7 @@ def open_store(options: StoreOptions) -> Store:
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINTS, name=scheme):
-        store = point.load()(options)
-        return store
+        driver: Store = point.load()(options)
+        return driver
     known = ", ".join(sorted(DRIVERS))
     raise ConfigurationError("legion_store_url", f"a URL with one of the schemes {known}", scheme or options.url)

@@ -127,8 +127,8 @@ class SchedulerStore(Protocol):
         """End what nobody else will end, and return the ended records; at most *limit* of each sort.
 
         A running or retrying run whose lease is over becomes ``lost`` (one acknowledged late first gets its
-        visibility timeout as grace, for its redelivery). A run that was sent and has not begun when its deadline has passed
-        becomes ``expired(past_deadline)``, or when its queue time is over ``expired(queue)``. Their locks are
+        visibility timeout as grace, for its redelivery). A run that was sent and has not begun when its deadline has
+        passed becomes ``expired(past_deadline)``, or when its queue time is over ``expired(queue)``. Their locks are
         released. Also trims what the retention no longer keeps.
         """
         ...
@@ -144,10 +144,11 @@ class RunStore(Protocol):
         early and accepted → DUPLICATE. Any other message of a run whose lease is alive → WAIT. A parked retry
         whose number this is, lease gone or handed back, or not yet begun → GO with the next attempt and a new
         token, if the lock allows: a holder that has not begun loses it and becomes ``skipped(superseded)``;
-        when only begun runs hold it, the answer is SUPERSEDED and the run ends as ``skipped(superseded)`` (or ``lost(superseded)``
-        if it had begun before). An unknown id: DUPLICATE if it is in the done memory, SUPERSEDED if its kind is
-        scheduled and its fire is at or below the job's mark, else GO (the store has lost it: it is written anew, and the mark moves).
-        The same delivery (``asker``) that asks again while its lease is alive gets the same GO with the same token.
+        when only begun runs hold it, the answer is SUPERSEDED and the run ends as ``skipped(superseded)`` (or
+        ``lost(superseded)`` if it had begun before). An unknown id: DUPLICATE if it is in the done memory, SUPERSEDED
+        if its kind is scheduled and its fire is at or below the job's mark, else GO (the store has lost it: it is
+        written anew, and the mark moves). The same delivery (``asker``) that asks again while its lease is alive gets
+        the same GO with the same token.
         """
         ...
 
@@ -175,9 +176,9 @@ class RunStore(Protocol):
     def end(self, run_id: str, token: int, outcome: Outcome, retention: Retention) -> bool:
         """End a run; True if this call did it (the first call wins).
 
-        *token* must be the run's current one (0 for a run that never began, which is how revoked, expired and missed runs end). Releases the lock,
-        or keeps it for ``outcome.dying``; writes the ledger; leaves ``id → done`` for the dedup age. An ended, unknown
-        or re-begun run: False, and nothing changes.
+        *token* must be the run's current one (0 for a run that never began, which is how revoked, expired and missed
+        runs end). Releases the lock, or keeps it for ``outcome.dying``; writes the ledger; leaves ``id → done`` for
+        the dedup age. An ended, unknown or re-begun run: False, and nothing changes.
         """
         ...
 
@@ -286,7 +287,7 @@ class Store(SchedulerStore, RunStore, InboxStore, ScheduleStore, ReadingStore, W
         ...
 
     def warnings(self) -> list[str]:
-        """Return what about this server endangers the promises (an eviction policy, no persistence), one sentence each."""
+        """Return what about this server endangers the promises (eviction, no persistence), one sentence each."""
         ...
 
     def forget_connections(self) -> None:

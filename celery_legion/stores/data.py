@@ -130,7 +130,10 @@ class Granted(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The answer to one claim. ``mark`` is the job's mark afterwards; ``holder`` the run that holds the lock on OVERLAP."""
+    """The answer to one claim.
+
+    ``mark`` is the job's mark afterwards; ``holder`` the run that holds the lock on OVERLAP.
+    """
 
     granted: Granted
     mark: datetime | None = None

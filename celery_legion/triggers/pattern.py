@@ -34,7 +34,7 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 RANGE = re.compile(r"([^-/#]+)-([^-/#]+)(?:/(\d+))?(?:#\d+)?", re.ASCII)
 HASHED = re.compile(r"[hr](\(.*|/.*)?")
-REFERENCE = datetime(2000, 1, 1)
+REFERENCE = datetime.fromisoformat("2000-01-01")
 """Where the search for a first date starts: the 50 years from here hold every weekday of every date."""
 
 

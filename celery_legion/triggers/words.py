@@ -54,10 +54,8 @@ def _zone(trigger: Cron) -> str:
 
 def _restricted(trigger: Restricted) -> str:
     inner, zone = trigger.trigger, f", {trigger.timezone}"
-    if isinstance(inner, Cron) and inner.timezone == trigger.timezone:
-        text = _cron(inner)
-    else:
-        text = describe(inner)
+    own = isinstance(inner, Cron) and inner.timezone == trigger.timezone
+    text = _cron(inner) if own and isinstance(inner, Cron) else describe(inner)
     days = SETS.get(trigger.weekdays)
     if days is None:
         *first, last = (DAY_NAMES[day] for day in sorted(trigger.weekdays))

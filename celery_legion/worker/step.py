@@ -32,7 +32,8 @@ class WorkerStep(StartStopStep):
         super().__init__(consumer, **kwargs)
         app = consumer.app
         self.context = Context.of(app)
-        # Here, so that the pool's processes inherit it.
+        # Here, so that the pool's processes inherit both.
+        self.context.registry.register_tasks()
         self.backlog = Backlog()
         begun = BegunRuns()
         recorder = getattr(app, ATTRIBUTE)

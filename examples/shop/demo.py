@@ -57,9 +57,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def summarize() -> bool:
     """Print what the ledger holds; return whether every kind of job ran and the overlap was skipped."""
-    from shop import app
-
     from celery_legion.context import Context
+    from shop import app
 
     context = Context.of(app)
     runs: Counter[tuple[str, str]] = Counter()
@@ -87,7 +86,9 @@ def main() -> int:
         os.environ.setdefault("PYTHONPATH", str(EXAMPLES))
         sys.path.insert(0, str(EXAMPLES))
         with ExitStack() as processes:
-            worker = start(processes, "worker", "--loglevel", "INFO", "--concurrency", "4", "--without-mingle", "--without-gossip")
+            worker = start(
+                processes, "worker", "--loglevel", "INFO", "--concurrency", "4", "--without-mingle", "--without-gossip"
+            )
             beat = start(processes, "beat", "-S", "celery_legion.Scheduler", "--loglevel", "INFO", "--pidfile=")
             deadline = time.monotonic() + SECONDS
             while time.monotonic() < deadline:

@@ -15,4 +15,6 @@ def prune_sessions() -> None:
 
 
 legion.call(prune_sessions).every("3s").description("Forget old sessions").tags("housekeeping")
-legion.task("shop.tasks.count_stock", args=["shop window"]).name("count-window").daily_at("02:00").timezone("Europe/Berlin")
+legion.task("shop.tasks.count_stock", args=["shop window"]).name("count-window").daily_at("02:00").timezone(
+    "Europe/Berlin"
+)

@@ -19,7 +19,7 @@ def count_stock(place: str) -> str:
     return f"counted {place}"
 
 
-@scheduled("*/2 * * * * *", tags=["cache"])
+@scheduled("* * * * * */2", tags=["cache"])
 def warm_cache() -> None:
     """Every two seconds: a plain function that the decorator makes a task and a job."""
     run = current_run()

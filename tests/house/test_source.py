@@ -19,7 +19,9 @@ TEXTS = sorted(
     for path in ROOT.rglob("*")
     if path.is_file()
     and path.suffix in {".py", ".lua", ".md", ".toml", ".yaml", ".yml", ""}
-    and not any(part.startswith(".") and part != ".ci" or part == "__pycache__" for part in path.relative_to(ROOT).parts)
+    and not any(
+        (part.startswith(".") and part != ".ci") or part == "__pycache__" for part in path.relative_to(ROOT).parts
+    )
 )
 HEAVY = ("redis", "sqlalchemy", "flower", "pytest", "rich", "cron_descriptor", "humanize")
 

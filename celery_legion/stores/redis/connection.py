@@ -38,7 +38,7 @@ class Connection:
 
     def __init__(self, options: StoreOptions) -> None:
         self.options = options
-        self.base = "{%s}:" % options.prefix.replace("{", "").replace("}", "")
+        self.base = f"{{{options.prefix}}}:"
         self.name = safe_url(options.url)
         self._pool: ConnectionPool | None = None
         self._pubsub: PubSub | None = None

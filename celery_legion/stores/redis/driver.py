@@ -269,9 +269,7 @@ class RedisStore(Reading):
         except StoreError:
             return []
         if policy.startswith("allkeys"):
-            found.append(
-                f"the store's maxmemory-policy is {policy}: it may evict locks and marks; set noeviction or volatile-lru"
-            )
+            found.append(f"the store's maxmemory-policy is {policy}: it may evict locks and marks; set noeviction")
         if append == "no" and not saves:
             found.append("the store keeps nothing on disk: a restart forgets locks and marks; turn appendonly on")
         return found

@@ -32,9 +32,7 @@ def decide(
     def next_after(trigger: Trigger, moment: datetime) -> datetime | None:
         return trigger.next_after(moment)
 
-    return plan(
-        job, job.trigger, first, now, rules=rules or Rules(), paused=paused, judge=judge, next_after=next_after
-    )
+    return plan(job, job.trigger, first, now, rules=rules or Rules(), paused=paused, judge=judge, next_after=next_after)
 
 
 def test_a_fire_that_is_just_due_runs_and_the_next_follows() -> None:

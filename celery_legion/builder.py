@@ -1,0 +1,192 @@
+"""The fluent builder: what a job is, in words that may come in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Self
+
+from celery_legion.config import Config
+from celery_legion.duration import Duration, parse_duration
+from celery_legion.errors import InvalidJobError, LegionError
+from celery_legion.frequency import Frequency
+from celery_legion.interop import to_trigger
+from celery_legion.job import NOTHING, CatchUp, Condition, Job, Overlap, Policy
+from celery_legion.target import Target, qualified_name
+from celery_legion.triggers import Trigger
+
+
+class Builder(Frequency):
+    """A job in the making. It becomes final when the schedule is read; until then every word may be added.
+
+    ``place`` is where it was written, and stands in every error.
+    """
+
+    __slots__ = (
+        "_description",
+        "_enabled",
+        "_kwargs",
+        "_name",
+        "_options",
+        "_overlap",
+        "_policy",
+        "_queue",
+        "_tags",
+        "place",
+        "target",
+    )
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self.target = target
+        self.place = target.place
+        self._name: str | None = None
+        self._description = ""
+        self._tags: tuple[str, ...] = ()
+        self._queue: str | None = None
+        self._options: dict[str, Any] = {}
+        self._enabled = True
+        self._overlap: Overlap | None = None
+        self._policy = Policy()
+
+    def name(self, name: str) -> Self:
+        """Name the job. Its history and lock go by this; without it, by the qualified name of what it calls."""
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise self._fault(f"{name!r} is no name; use printable text")
+        self._name = name
+        return self
+
+    def description(self, text: str) -> Self:
+        """Say for people what the job is for."""
+        self._description = text
+        return self
+
+    def tags(self, *tags: str) -> Self:
+        """Add tags, by which commands pick jobs."""
+        self._tags = tuple(dict.fromkeys((*self._tags, *tags)))
+        return self
+
+    def queue(self, name: str) -> Self:
+        """Send the job's messages to this queue."""
+        self._queue = name
+        return self
+
+    def options(self, **options: Any) -> Self:
+        """Pass these to ``apply_async`` untouched: ``expires``, ``priority``, ``headers``, ``time_limit`` …"""
+        self._options.update(options)
+        return self
+
+    def enabled(self, enabled: bool = True) -> Self:
+        """Keep the job on the schedule, or (False) keep it off it and in the lists."""
+        self._enabled = enabled
+        return self
+
+    def allow_overlapping(self) -> Self:
+        """Let a run begin while an earlier one goes on."""
+        self._overlap = Overlap.ALLOW
+        return self
+
+    def without_overlapping(self, ttl: Duration | None = None) -> Self:
+        """Skip a fire while an earlier run is not over; this is the default.
+
+        *ttl* is how long a run that still waits in its queue keeps others away; once it has begun, its worker's
+        lease does.
+        """
+        self._overlap = Overlap.SKIP
+        return self if ttl is None else self._set(lock_ttl=self._span(ttl))
+
+    def lock_name(self, name: str) -> Self:
+        """Share a lock with all jobs that name the same: none of them runs beside another."""
+        return self._set(lock_name=name)
+
+    def catch_up(self, mode: CatchUp | str, *, window: Duration | None = None, limit: int | None = None) -> Self:
+        """Say which fires run that fell due while nobody scheduled: ``skip``, ``once`` (the latest) or ``all``.
+
+        Only fires within *window*, and of ``all`` only the newest *limit*, are run; the rest is recorded as missed.
+        """
+        try:
+            self._set(catch_up=CatchUp(mode))
+        except ValueError:
+            raise self._fault(f"catch_up={mode!r} is unknown; use one of {', '.join(CatchUp)}") from None
+        if window is not None:
+            self._set(catch_up_window=self._span(window))
+        return self if limit is None else self._set(catch_up_limit=limit)
+
+    def start_deadline(self, span: Duration) -> Self:
+        """Let no run begin later than *span* after its fire."""
+        return self._set(start_deadline=self._span(span))
+
+    def when(self, *conditions: Condition | bool) -> Self:
+        """Run only while all of these hold; they are asked by the scheduler at each fire."""
+        return self._set(when=(*self._policy.when, *map(_condition, conditions)))
+
+    def skip(self, *conditions: Condition | bool) -> Self:
+        """Skip a fire when one of these holds; text that one returns is the recorded reason."""
+        return self._set(skip=(*self._policy.skip, *map(_condition, conditions)))
+
+    def _set(self, **fields: Any) -> Self:
+        self._policy = replace(self._policy, **fields)
+        return self
+
+    def _span(self, value: Duration) -> timedelta:
+        span = self._checked(parse_duration, value)
+        if span <= timedelta(0):
+            raise self._fault(f"{value!r} is no positive duration; write one such as '90s'")
+        return span
+
+    def _fault(self, problem: object) -> LegionError:
+        return InvalidJobError(self._name or self._known_as(), f"{problem} ({self.place})")
+
+    def _known_as(self) -> str:
+        given = self.target.given
+        if isinstance(given, str):
+            return given
+        name = qualified_name(given)
+        return ".".join(name) if name else "?"
+
+    def register_task(self, app: Any) -> None:
+        """Make the task that the job sends known to *app*, for a worker to find.
+
+        Raises:
+            LegionError: It has no stable name, or cannot be called.
+        """
+        self.target.action(app, self._name)
+
+    def build(self, app: Any, config: Config) -> Job:
+        """Return the job as it stands now.
+
+        Raises:
+            LegionError: What was said does not make a job; the error names it and where it was written.
+        """
+        action = self.target.action(app, self._name)
+        args, kwargs = self.target.arguments()
+        try:
+            trigger = self._timing.trigger(config.timezone, lambda given: _translate(given, app))
+        except (LegionError, TypeError, ValueError) as exc:
+            raise InvalidJobError(self._name or action.task, f"{exc} ({self.place})") from exc
+        options: Mapping[str, Any] = {**self.target.options, **self._options}
+        return Job(
+            name=self._name or action.task,
+            action=action,
+            trigger=trigger,
+            args=args,
+            kwargs=kwargs,
+            options=options or NOTHING,
+            queue=self._queue,
+            tags=self._tags,
+            description=self._description,
+            enabled=self._enabled,
+            policy=replace(
+                self._policy, overlap=self._overlap or config.overlap, between=self._timing.between(config.timezone)
+            ),
+            place=self.place,
+        )
+
+
+def _translate(given: Any, app: Any) -> Trigger:
+    return to_trigger(given, app)[0]
+
+
+def _condition(condition: Condition | bool) -> Condition:
+    return condition if callable(condition) else lambda: condition

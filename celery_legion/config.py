@@ -1,0 +1,291 @@
+"""Settings: what an app's configuration says about its schedule, read once."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from celery_legion.duration import DurationError, parse_duration
+from celery_legion.errors import ConfigurationError, UnknownSettingError
+from celery_legion.job import CatchUp, Overlap
+from celery_legion.triggers.errors import TriggerError
+from celery_legion.triggers.zones import get_zone
+from celery_legion.url import safe_url
+
+PREFIX = "legion_"
+REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
+SECURED = {"redis": "rediss", "valkey": "valkeys"}
+CERTIFICATE_CHECKS = {ssl.CERT_NONE: "none", ssl.CERT_OPTIONAL: "optional", ssl.CERT_REQUIRED: "required"}
+VISIBILITY = timedelta(hours=1)
+"""How long kombu's Redis transport waits before it delivers a message again, when nothing else is set."""
+
+
+class Secret:
+    """A setting that holds a password: ``celery report`` and ``inspect conf`` print it masked."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return repr(safe_url(self.value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings of one app, checked. Get them by :meth:`of`; a setting that is None in the app is unset.
+
+    Each field is the setting ``legion_<field>``. Durations may be written as timedelta, seconds,
+    or text like ``1h30m``.
+    """
+
+    store_url: str = field(repr=False)
+    key_prefix: str
+    timezone: str
+    lock_ttl: timedelta = timedelta(hours=1)
+    run_lease: timedelta = timedelta(seconds=60)
+    leader_lease: timedelta = timedelta(seconds=10)
+    catch_up: CatchUp = CatchUp.ONCE
+    catch_up_window: timedelta = timedelta(days=1)
+    overlap: Overlap = Overlap.SKIP
+    ledger_size: int = 100
+    ledger_total: int = 100_000
+    ledger_age: timedelta = timedelta(days=14)
+    dedup_age: timedelta = timedelta(days=1)
+    output_limit: int = 8 * 1024
+    output_total: int = 64 * 1024 * 1024
+    late_after: timedelta = timedelta(seconds=60)
+    modules: tuple[str, ...] = ("schedule",)
+    allow_dynamic_commands: bool = False
+    store_timeout: timedelta = timedelta(seconds=2)
+    broker_timeout: timedelta = timedelta(seconds=4)
+
+    @classmethod
+    def of(cls, app: Any) -> Config:
+        """Read the settings of *app*, also those given under a namespace (``CELERY_LEGION_STORE_URL``).
+
+        Raises:
+            ConfigurationError: A setting has a value that cannot work, or no store is named.
+            UnknownSettingError: A ``legion_*`` key is no setting.
+        """
+        values = read_settings(app)
+        values.setdefault("timezone", app_timezone(app))
+        values.setdefault("key_prefix", f"legion:{app_name(app)}")
+        values.setdefault("dedup_age", max(timedelta(days=1), 2 * _visibility(app)))
+        if "store_url" not in values:
+            values["store_url"] = _find_store(app)
+        config = cls(**values)
+        config._check()
+        return config
+
+    def _check(self) -> None:
+        if self.leader_lease <= self.broker_timeout + timedelta(seconds=1):
+            expected = f"longer than legion_broker_timeout and a second ({self.broker_timeout + timedelta(seconds=1)})"
+            raise ConfigurationError("legion_leader_lease", expected, str(self.leader_lease))
+        for name in ("leader_lease", "run_lease"):
+            if getattr(self, name) <= 2 * self.store_timeout:
+                expected = f"longer than twice legion_store_timeout ({2 * self.store_timeout})"
+                raise ConfigurationError(PREFIX + name, expected, str(getattr(self, name)))
+
+
+def read_settings(app: Any) -> dict[str, Any]:
+    """Return the settings that *app*'s configuration gives, checked one by one, without defaults.
+
+    Hides a store URL's password from Celery's own listings of the configuration.
+
+    Raises:
+        ConfigurationError: A value is of a wrong kind.
+        UnknownSettingError: A ``legion_*`` key is no setting.
+    """
+    hide_password(app)
+    return {
+        name: PARSERS[name](PREFIX + name, value.value if isinstance(value, Secret) else value)
+        for name, (_, value) in _given(app).items()
+        if value is not None
+    }
+
+
+def hide_password(app: Any) -> None:
+    """Put a store URL with a password into a :class:`Secret`, so that listings of the configuration mask it."""
+    key, url = _given(app).get("store_url", ("", None))
+    if isinstance(url, str) and safe_url(url) != url:
+        app.conf[key] = Secret(url)
+
+
+def app_name(app: Any) -> str:
+    """Return the app's name, or ``celery`` for one that has none of its own."""
+    return str(app.main) if app.main and app.main != "__main__" else "celery"
+
+
+def app_timezone(app: Any) -> str:
+    """Return the name of the app's time zone: its ``timezone`` setting, else UTC or this machine's zone."""
+    return zone_name(app.timezone) or "UTC"
+
+
+def zone_name(zone: Any) -> str | None:
+    """Return the IANA name of a tzinfo (zoneinfo, pytz, UTC, or Celery's local zone), None if it has none."""
+    for attribute in ("key", "zone"):
+        name = getattr(zone, attribute, None)
+        if isinstance(name, str) and name:
+            return name
+    if zone is None:
+        return None
+    if type(zone).__name__ == "LocalTimezone":
+        from tzlocal import get_localzone_name
+
+        return str(get_localzone_name() or "UTC")
+    name = str(zone)
+    return name if name == "UTC" else None
+
+
+def _given(app: Any) -> dict[str, tuple[str, Any]]:
+    """Return setting name → (the key as written, its value) of all ``legion_*`` keys."""
+    app.conf.finalize()
+    namespace = (app.conf.prefix or "").lower()
+    given: dict[str, tuple[str, Any]] = {}
+    for mapping in app.conf.maps:
+        for key in mapping:
+            if not isinstance(key, str):
+                continue
+            name = key.lower()
+            if namespace and name.startswith(namespace):
+                name = name.removeprefix(namespace)
+            elif namespace and key != name:
+                continue
+            if name.startswith(PREFIX):
+                given.setdefault(name.removeprefix(PREFIX), (key, mapping[key]))
+    for name, (key, _) in given.items():
+        if name not in PARSERS:
+            raise UnknownSettingError(key.lower(), _like(key.lower(), name))
+    return given
+
+
+def _like(key: str, name: str) -> list[str]:
+    start = key.removesuffix(name)
+    return [start + known for known in PARSERS]
+
+
+def _visibility(app: Any) -> timedelta:
+    value = (app.conf.broker_transport_options or {}).get("visibility_timeout")
+    try:
+        return VISIBILITY if value is None else parse_duration(value)
+    except DurationError:
+        return VISIBILITY
+
+
+def _find_store(app: Any) -> str:
+    """The broker if it is a Redis, else a Redis result backend."""
+    brokers = _urls(app.conf.broker_write_url)
+    backend = app.conf.result_backend
+    if len(brokers) == 1 and urlsplit(brokers[0]).scheme in REDIS_SCHEMES:
+        return _secured(brokers[0], app.conf.broker_use_ssl)
+    if isinstance(backend, str) and urlsplit(backend).scheme in REDIS_SCHEMES:
+        return _secured(backend, app.conf.redis_backend_use_ssl)
+    if len(brokers) > 1:
+        problem = "broker_url lists several servers and the state of the schedule needs one"
+    elif brokers and urlsplit(brokers[0]).scheme.startswith("sentinel"):
+        problem = "a sentinel broker does not say which server is meant"
+    else:
+        problem = "neither broker_url nor result_backend is a Redis or Valkey"
+    raise ConfigurationError(PREFIX + "store_url", f"set to a URL such as 'redis://localhost:6379/0' ({problem})", None)
+
+
+def _urls(broker: Any) -> list[str]:
+    """The servers of a broker setting: a text, several with ``;`` between them, or a list."""
+    texts = [broker] if isinstance(broker, str) else list(broker or ())
+    return [url.strip() for text in texts for url in str(text).split(";") if url.strip()]
+
+
+def _secured(url: str, use_ssl: Any) -> str:
+    """Return *url* with what kombu's ``use_ssl`` setting adds to it, in redis-py's terms."""
+    parts = urlsplit(url)
+    if not use_ssl or parts.scheme not in SECURED:
+        return url
+    query = dict(parse_qsl(parts.query))
+    for key, value in (use_ssl if isinstance(use_ssl, Mapping) else {}).items():
+        query.setdefault(str(key), CERTIFICATE_CHECKS.get(value, str(value)) if key == "ssl_cert_reqs" else str(value))
+    return urlunsplit(parts._replace(scheme=SECURED[parts.scheme], query=urlencode(query)))
+
+
+def _duration(setting: str, value: object) -> timedelta:
+    try:
+        duration = parse_duration(value)
+    except DurationError:
+        duration = timedelta(0)
+    if duration < timedelta(milliseconds=1):
+        raise ConfigurationError(setting, "a positive duration such as 90, '90s' or '1h30m'", value)
+    return duration
+
+
+def _count(setting: str, value: object) -> int:
+    number = int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value, re.ASCII) else value
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ConfigurationError(setting, "a positive whole number", value)
+    return number
+
+
+def _flag(setting: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(setting, "True or False", value)
+    return value
+
+
+def _zone(setting: str, value: object) -> str:
+    name = value if isinstance(value, str) else zone_name(value)
+    try:
+        get_zone(name or "")
+    except TriggerError:
+        raise ConfigurationError(setting, "an IANA time zone such as 'Europe/Berlin'", value) from None
+    return str(name)
+
+
+def _url(setting: str, value: object) -> str:
+    if not isinstance(value, str) or "://" not in value:
+        # What is no URL may still hold a password: it is not shown.
+        raise ConfigurationError(setting, "a URL such as 'redis://localhost:6379/0'", type(value).__name__)
+    if ";" in value:
+        raise ConfigurationError(setting, "the URL of one server", safe_url(value))
+    return value
+
+
+def _prefix(setting: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or re.search(r"[{}\s]", value):
+        raise ConfigurationError(setting, "a text without spaces and braces", value)
+    return value
+
+
+def _modules(setting: str, value: object) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple, set)) else ()
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ConfigurationError(setting, "a module's name such as 'schedule', or a list of them", value)
+    return names
+
+
+def _choice(known: type[StrEnum]) -> Callable[[str, object], StrEnum]:
+    def parse(setting: str, value: object) -> StrEnum:
+        if value not in list(known):
+            raise ConfigurationError(setting, f"one of {', '.join(known)}", value)
+        return known(str(value))
+
+    return parse
+
+
+PARSERS: dict[str, Callable[[str, object], object]] = {
+    spec.name: {"timedelta": _duration, "int": _count, "bool": _flag}.get(str(spec.type), _url)
+    for spec in fields(Config)
+} | {
+    "store_url": _url,
+    "key_prefix": _prefix,
+    "timezone": _zone,
+    "catch_up": _choice(CatchUp),
+    "overlap": _choice(Overlap),
+    "modules": _modules,
+}
+"""Setting name → its check, which returns the value a :class:`Config` holds."""

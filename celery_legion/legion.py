@@ -1,0 +1,65 @@
+"""``Legion(app)``: the one line that turns the rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from celery_legion.builder import Builder
+from celery_legion.context import Context
+from celery_legion.job import NOTHING, Job
+from celery_legion.target import Target, place_of_caller
+from celery_legion.worker import install
+
+F = TypeVar("F", bound=Callable[[], object])
+
+
+class Legion:
+    """The schedule of one app. Made twice for an app, it is another face of the same schedule.
+
+    Making it starts and opens nothing: workers begin with their consumer, schedulers with their first pass.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.context = Context.of(app)
+        self.context.registry.guarded = True
+        install(self.context)
+
+    @property
+    def jobs(self) -> Mapping[str, Job]:
+        """All jobs by name.
+
+        Raises:
+            LegionError: A setting or a job cannot work.
+        """
+        return self.context.registry.jobs
+
+    def call(self, target: Any, /, *args: Any, **kwargs: Any) -> Builder:
+        """Put a callable, a Celery task or a signature on the schedule, with its arguments.
+
+        A lambda or a nested function needs a ``.name()``. What is called must be importable by the workers.
+        """
+        return self._add(Target(target, place_of_caller(), args, kwargs))
+
+    def task(self, task: Any, /, args: Iterable[Any] = (), kwargs: Mapping[str, Any] = NOTHING) -> Builder:
+        """Put a Celery task on the schedule: by its name, itself, or as a signature."""
+        return self._add(Target(task, place_of_caller(), tuple(args), kwargs))
+
+    def on_enable(self, function: F) -> F:
+        """Call *function* once, late: before the schedule is first read, and in workers before they consume."""
+        self.context.registry.on_enable(function)
+        return function
+
+    def autodiscover(self, packages: Iterable[str] | Callable[[], Iterable[str]] | None = None) -> None:
+        """Load the ``schedule`` modules of *packages* (``legion_modules`` names others) where tasks are loaded.
+
+        None means what Celery's ``autodiscover_tasks`` takes it for: the packages of the fixup, Django's apps say.
+        """
+        for module in self.context.config.modules:
+            self.app.autodiscover_tasks(packages, related_name=module)
+
+    def _add(self, target: Target) -> Builder:
+        builder = Builder(target)
+        self.context.registry.add(builder)
+        return builder

@@ -1,0 +1,100 @@
+"""``@scheduled``: a decorator that puts what it stands on on the schedule, before or after an app exists."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from celery import shared_task
+
+from celery_legion.builder import Builder
+from celery_legion.frequency import Frequency
+from celery_legion.job import NOTHING, Overlap
+from celery_legion.registry import decorate
+from celery_legion.target import Target, is_task, is_unbound_method, place_of_caller, qualified_name
+
+T = TypeVar("T")
+
+WORDS = frozenset(name for name in dir(Frequency) if not name.startswith("_"))
+
+
+class Scheduled:
+    """The decorator. Every frequency of the builder is an attribute: ``@scheduled.daily_at("02:00", tags=["night"])``.
+
+    It stands on functions (which become Celery tasks), on Celery tasks, on classes with ``__call__``, ``run`` or
+    ``handle`` and on methods (an instance is made for each run), and may be repeated with other names. Keywords
+    that are no argument of the frequency are words of the builder: ``name``, ``timezone``, ``tags``, ``queue``,
+    ``description``, ``options``, ``args``, ``kwargs``, ``overlap`` (``"skip"``, ``"allow"``), ``lock_ttl``,
+    ``lock_name``, ``catch_up``, ``start_deadline``, ``when``, ``skip``, ``between``, ``days``, ``at``, ``enabled``.
+    """
+
+    def __call__(self, when: Any, /, **keywords: Any) -> Callable[[T], T]:
+        """Schedule by a cron expression, a timedelta, a trigger, or one of Celery's schedules."""
+        if isinstance(when, str):
+            return self._decorator("cron", (when,), keywords)
+        if isinstance(when, (timedelta, int, float)):
+            return self._decorator("every", (when,), keywords)
+        return self._decorator("trigger", (when,), keywords)
+
+    def __getattr__(self, word: str) -> Callable[..., Callable[[T], T]]:
+        if word not in WORDS:
+            raise AttributeError(f"no frequency is called {word!r}")
+
+        def frequency(*args: Any, **keywords: Any) -> Callable[[T], T]:
+            return self._decorator(word, args, keywords)
+
+        return frequency
+
+    def _decorator(self, word: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> Callable[[T], T]:
+        place = place_of_caller()
+        own = inspect.signature(getattr(Frequency, word)).parameters
+        arguments = {name: keywords.pop(name) for name in list(keywords) if name in own}
+
+        def put_on_schedule(given: T) -> T:
+            name = keywords.get("name")
+            decorated: T = _as_task(given, name)
+            target = Target(decorated, place, tuple(keywords.pop("args", ())), dict(keywords.pop("kwargs", NOTHING)))
+            builder = Builder(target)
+            if name is not None:
+                builder.name(keywords.pop("name"))
+            getattr(builder, word)(*args, **arguments)
+            for key, value in keywords.items():
+                _say(builder, key, value)
+            decorate(builder)
+            return decorated
+
+        return put_on_schedule
+
+
+def _as_task(given: Any, name: str | None) -> Any:
+    """Return what is scheduled: a plain function as a Celery task, all else as it is."""
+    if is_task(given) or not inspect.isfunction(given) or is_unbound_method(given):
+        return given
+    if qualified_name(given) is None:
+        # A nested function: the job's name is the only stable one, and without it the schedule refuses the job.
+        return given if name is None else shared_task(name=name)(given)
+    return shared_task(given)
+
+
+def _say(builder: Builder, key: str, value: Any) -> None:
+    if key == "overlap":
+        if Overlap(value) is Overlap.ALLOW:
+            builder.allow_overlapping()
+        else:
+            builder.without_overlapping()
+    elif key == "lock_ttl":
+        builder.without_overlapping(ttl=value)
+    elif key == "options" and isinstance(value, Mapping):
+        builder.options(**value)
+    elif key in ("tags", "between", "unless_between", "days", "at", "when", "skip"):
+        values = value if isinstance(value, (list, tuple, set)) else (value,)
+        getattr(builder, key)(*values)
+    elif key in ("timezone", "queue", "description", "lock_name", "catch_up", "start_deadline", "enabled"):
+        getattr(builder, key)(value)
+    else:
+        raise builder._fault(f"{key!r} is no keyword of @scheduled")
+
+
+scheduled = Scheduled()

@@ -1,0 +1,159 @@
+"""What a job was given to do, and the Celery task that does it: by name, the same in every process."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery.app.task import Task
+from celery.canvas import Signature
+from celery.local import Proxy
+
+from celery_legion.errors import InvalidJobError, NamelessActionError
+from celery_legion.job import NOTHING, Action, ActionKind
+
+METHODS = ("__call__", "run", "handle")
+"""What is called of a class, the first that it has."""
+
+CANVAS = ("chain", "group", "chord")
+
+
+class Target:
+    """A task's name, a task, a signature, a callable, a class, or a method, as it was written down at *place*.
+
+    Nothing of a task is looked at before an app asks, since it may belong to one that does not exist yet.
+    """
+
+    __slots__ = ("args", "given", "kwargs", "place")
+
+    def __init__(self, given: Any, place: str, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NOTHING) -> None:
+        self.given, self.place, self.args, self.kwargs = given, place, args, kwargs
+        if isinstance(given, Signature) and given.get("subtask_type") in CANVAS:
+            kind = given["subtask_type"]
+            problem = f"a {kind} at {place} is several tasks; wrap it in one task that calls it, and schedule that"
+            raise InvalidJobError(str(given.get("task")), problem)
+        if not isinstance(given, (str, Signature)) and not callable(given):
+            raise InvalidJobError(
+                repr(given), f"nothing at {place} can be called or is a task; give a task or a callable"
+            )
+
+    def action(self, app: Any, job_name: str | None) -> Action:
+        """Return the action, with the task that it sends made known to *app*.
+
+        Raises:
+            NamelessActionError: A lambda, a nested function or an object without a job's name.
+        """
+        given = self.given
+        if isinstance(given, str):
+            return Action(given)
+        if isinstance(given, Signature):
+            return Action(str(given.task))
+        if is_task(given):
+            return Action(str(given.name))
+        name = self._callable_name(app, job_name)
+        if name not in app._tasks:
+            app.task(name=name, shared=False)(self._runner())
+        return Action(name, ActionKind.CALLABLE)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What a signature brings along for ``apply_async``."""
+        return dict(self.given.options) if isinstance(self.given, Signature) else NOTHING
+
+    def arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """Return what the task is called with: a signature's own, then what the job adds."""
+        if isinstance(self.given, Signature):
+            return (*self.args, *self.given.args), {**self.given.kwargs, **self.kwargs}
+        return self.args, self.kwargs
+
+    def _callable_name(self, app: Any, job_name: str | None) -> str:
+        if (name := qualified_name(self.given)) is not None:
+            module, short = name
+            return str(app.gen_task_name(short, module))
+        if job_name is None:
+            what = "a lambda" if getattr(self.given, "__name__", "") == "<lambda>" else _describe(self.given)
+            raise NamelessActionError(what, self.place)
+        return job_name
+
+    def _runner(self) -> Callable[..., Any]:
+        given = self.given
+        if inspect.isclass(given):
+            return _class_runner(given, self.place)
+        if is_unbound_method(given):
+            return _method_runner(given)
+        if inspect.isroutine(given) and not inspect.ismethod(given):
+            return given
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return given(*args, **kwargs)
+
+        run.__doc__ = getattr(given, "__doc__", None)
+        return run
+
+
+def is_task(given: Any) -> bool:
+    """Return whether *given* is a Celery task, without evaluating one that is still a promise."""
+    return isinstance(type(given), type) and (issubclass(type(given), Proxy) or isinstance(given, Task))
+
+
+def is_unbound_method(given: Any) -> bool:
+    """Return whether *given* is a function written in a class's body."""
+    if isinstance(given, (staticmethod, classmethod)):
+        return True
+    return inspect.isfunction(given) and "." in given.__qualname__.rpartition("<locals>.")[2]
+
+
+def qualified_name(given: Any) -> tuple[str, str] | None:
+    """Return module and qualified name of what can be found by them, None for lambdas, nested functions and objects."""
+    module, name = getattr(given, "__module__", None), getattr(given, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or "<" in name:
+        return None
+    return module, name
+
+
+def _describe(given: Any) -> str:
+    name = getattr(given, "__qualname__", None)
+    return f"the nested function {name.rpartition('.')[2]}" if isinstance(name, str) else f"a {type(given).__name__}"
+
+
+def _class_runner(given: Any, place: str) -> Callable[..., Any]:
+    method = next((name for name in METHODS if callable(getattr(given, name, None)) and _defines(given, name)), None)
+    if method is None:
+        raise InvalidJobError(given.__qualname__, f"the class at {place} has none of {', '.join(METHODS)}; add one")
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return getattr(given(), method)(*args, **kwargs)
+
+    run.__doc__ = given.__doc__
+    return run
+
+
+def _defines(given: Any, name: str) -> bool:
+    # Every class can be called; what counts is whether its instances can.
+    return any(name in vars(base) for base in given.__mro__)
+
+
+def _method_runner(given: Any) -> Callable[..., Any]:
+    function = getattr(given, "__func__", given)
+    *owners, name = function.__qualname__.split(".")
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        owner: Any = sys.modules[function.__module__]
+        for part in owners:
+            owner = getattr(owner, part)
+        return getattr(owner(), name)(*args, **kwargs)
+
+    run.__doc__ = function.__doc__
+    return run
+
+
+def place_of_caller() -> str:
+    """Return ``file:line`` of the nearest frame outside this package."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if not str(frame.f_globals.get("__name__", "")).startswith("celery_legion."):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "?"

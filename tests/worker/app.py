@@ -1,0 +1,130 @@
+"""A small app for tests with real workers; its tasks write what they do to an append-only file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import Ignore, Reject
+
+from celery_legion.context import Context
+from celery_legion.worker import current_run, install
+
+app = Celery("trial", broker=os.environ["TRIAL_BROKER"], backend=os.environ.get("TRIAL_RESULTS") or None)
+app.conf.update(
+    legion_store_url=os.environ["TRIAL_STORE"],
+    legion_key_prefix="trial",
+    legion_run_lease=float(os.environ["TRIAL_LEASE"]),
+    legion_store_timeout=min(2.0, float(os.environ["TRIAL_LEASE"]) / 3),
+    broker_connection_retry_on_startup=True,
+    broker_transport_options=json.loads(os.environ.get("TRIAL_TRANSPORT", "{}")),
+    task_ignore_result=not os.environ.get("TRIAL_RESULTS"),
+    worker_prefetch_multiplier=int(os.environ.get("TRIAL_PREFETCH", "4")),
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+)
+context = Context.of(app)
+install(context)
+
+
+def note(event: str, **fields: Any) -> None:
+    """Append one line to the ledger file; a short append is atomic."""
+    run = current_run()
+    line = {
+        "event": event,
+        "id": None if run is None else run.id,
+        "job": None if run is None else run.job,
+        "attempt": None if run is None else run.attempt,
+        "token": None if run is None else run.token,
+        "pid": os.getpid(),
+        "at": time.time(),
+        **fields,
+    }
+    fd = os.open(os.environ["TRIAL_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(fd, json.dumps(line).encode() + b"\n")
+    finally:
+        os.close(fd)
+
+
+@app.task
+def work(seconds: float = 0.0) -> str:
+    note("start")
+    time.sleep(seconds)
+    note("end")
+    return "done"
+
+
+@app.task(acks_late=True)
+def late(seconds: float = 0.0) -> None:
+    note("start")
+    time.sleep(seconds)
+    note("end")
+
+
+@app.task
+def fail() -> None:
+    note("start")
+    raise ValueError("no luck")
+
+
+@app.task(bind=True, max_retries=None)
+def again(self: Any, times: int = 1, countdown: float = 0.0) -> None:
+    note("start", retries=self.request.retries)
+    if self.request.retries < times:
+        raise self.retry(countdown=countdown)
+    note("end", retries=self.request.retries)
+
+
+@app.task
+def ignore() -> None:
+    note("start")
+    raise Ignore
+
+
+@app.task(acks_late=True)
+def reject(requeue: bool = False) -> None:
+    run = current_run()
+    note("start")
+    if not requeue or (run is not None and run.attempt == 1):
+        raise Reject("no", requeue=requeue)
+    note("end")
+
+
+@app.task(bind=True)
+def replaced(self: Any) -> Any:
+    note("start")
+    return self.replace(work.si())
+
+
+@app.task
+def suicide() -> None:
+    note("start")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+def leave() -> None:
+    note("start")
+    raise SystemExit(3)
+
+
+@app.task(time_limit=1)
+def too_long() -> None:
+    note("start")
+    time.sleep(30)
+
+
+@app.task(soft_time_limit=1)
+def soft() -> None:
+    note("start")
+    time.sleep(30)
+
+
+@app.task
+def plain() -> bool:
+    note("plain")
+    return current_run() is None

@@ -1,0 +1,211 @@
+"""What is renewed, what is conceded, and how acts survive the pipe and a silent store."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery.worker import state
+
+from celery_legion.errors import StoreError, StoreUnavailableError
+from celery_legion.run import State
+from celery_legion.stores.base import Kept, Outcome, Renewal
+from celery_legion.worker.acts import LINE_LIMIT, Act, End, Park, dump, load
+from celery_legion.worker.backlog import TRIES, Backlog
+from celery_legion.worker.current import current_run
+from celery_legion.worker.renewal import Renewer
+from tests.worker.doubles import FIRE, GO, Bench, record
+
+
+@pytest.fixture(autouse=True)
+def clean_books() -> Iterator[None]:
+    state.reset_state()
+    yield
+    state.reset_state()
+
+
+def renewer(bench: Bench) -> Renewer:
+    made = Renewer(bench.context, Backlog(), bench.begun)
+    made.consumer = bench.consumer
+    return made
+
+
+def begin(bench: Bench, run_id: str) -> Any:
+    request = bench.request(run_id)
+    state.task_reserved(request)
+    assert request.revoked() is False
+    return request
+
+
+def accept(request: Any) -> None:
+    request.time_start = 1.0
+    state.task_accepted(request)
+    request.acknowledge()
+
+
+def renewed(bench: Bench) -> dict[str, Renewal]:
+    return {renewal.id: renewal for renewal in bench.store.renewed}
+
+
+def test_begun_and_queued_runs_are_renewed_and_the_worker_is_registered() -> None:
+    bench = Bench(GO)
+    running, put = begin(bench, "running"), begin(bench, "put")
+    queued, scheduled = bench.request("q"), bench.request("s")
+    accept(running)
+    state.task_reserved(queued)
+    state.task_scheduled(scheduled)
+    plain = bench.request("plain", header=None)
+    state.task_reserved(plain)
+    renewer(bench).beat()
+    assert renewed(bench) == {
+        "running": Renewal(id="running", token=7, accepted=True),
+        "put": Renewal(id="put", token=7, accepted=False),
+        "q": Renewal(id="q", token=0, accepted=False),
+        "s": Renewal(id="s", token=0, accepted=False),
+    }
+    [info] = bench.store.workers
+    assert (info.name, info.queues) == ("w@test", ("celery",))
+    assert put.time_start is None
+
+
+def test_a_finished_run_is_not_renewed() -> None:
+    bench = Bench(GO)
+    done = begin(bench, "done")
+    accept(done)
+    state.task_ready(done)
+    begin(bench, "forgotten by Celery")
+    state.reset_state()
+    renewer(bench).beat()
+    assert renewed(bench) == {}
+    assert "done" not in bench.begun
+
+
+def test_a_run_acknowledged_late_is_never_accepted() -> None:
+    bench = Bench(GO)
+    bench.task.acks_late = True
+    run = begin(bench, "run")
+    accept(run)
+    renewer(bench).beat()
+    assert renewed(bench)["run"].accepted is False
+
+
+def test_a_lost_lease_is_logged_and_conceded(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(GO)
+    run = begin(bench, "run")
+    accept(run)
+    bench.store.kept["run"] = Kept.LOST
+    bench.store.records["run"] = record("run", State.RUNNING, token=8)
+    made = renewer(bench)
+    made.beat()
+    assert "The lease of run run was lost" in caplog.text
+    bench.begun.drop("run", 7)
+    bench.store.renewed.clear()
+    state.reserved_requests.clear()
+    made.beat()
+    assert renewed(bench) == {}
+
+
+def test_a_run_that_has_just_ended_is_no_lost_lease(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(GO)
+    accept(begin(bench, "run"))
+    bench.store.kept["run"] = Kept.LOST
+    bench.store.records["run"] = record("run", State.SUCCEEDED, token=7)
+    with caplog.at_level(logging.WARNING):
+        renewer(bench).beat()
+    assert caplog.text == ""
+
+
+OUTCOME = Outcome(
+    state=State.FAILED,
+    reason="time_limit",
+    started_at=FIRE,
+    ended_at=FIRE + timedelta(milliseconds=1),
+    pid=5,
+    exit_code=3,
+    error="ä",
+    dying=timedelta(seconds=5),
+)
+
+
+@pytest.mark.parametrize(
+    "act", [End("run", 7, OUTCOME), End("run", 0, Outcome(state=State.SUCCEEDED)), Park("run", 7, FIRE, 2)]
+)
+def test_an_act_survives_the_pipe(act: Act) -> None:
+    assert load(dump(act)) == act
+
+
+def test_a_dump_never_exceeds_what_a_pipe_takes_at_once() -> None:
+    act = End("run", 7, Outcome(state=State.FAILED, error="\U0001f680" * 1000))
+    assert len(dump(act)) <= LINE_LIMIT
+    assert load(dump(act)).run_id == "run"
+
+
+@pytest.mark.parametrize("line", [b"{}", b"no json", b'{"id": 1}', b"[]"])
+def test_what_is_no_act_is_refused(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r"no act|Expecting"):
+        load(line)
+
+
+def test_a_silent_store_keeps_every_act_in_order() -> None:
+    bench, backlog = Bench(GO), Backlog()
+    bench.store.silent = True
+    backlog.put(End("a", 1, OUTCOME))
+    assert backlog.hand_over(End("b", 1, OUTCOME))
+    with pytest.raises(StoreUnavailableError):
+        backlog.deliver(bench.context.store, bench.context.store_options.retention)
+    backlog.put(End("c", 1, OUTCOME))
+    bench.store.silent = False
+    assert backlog.deliver(bench.context.store, bench.context.store_options.retention) == 0
+    assert sorted(run_id for run_id, _, _ in bench.store.ended) == ["a", "b", "c"]
+    assert bench.store.ended[-1][0] == "c"
+
+
+def test_an_act_for_later_waits_unless_everything_is_delivered() -> None:
+    bench, backlog = Bench(GO), Backlog()
+    backlog.put(End("a", 1, OUTCOME), after=timedelta(minutes=1))
+    assert backlog.deliver(bench.context.store, bench.context.store_options.retention) == 1
+    due = backlog.due_in()
+    assert due is not None
+    assert 50 < due <= 60
+    assert backlog.deliver(bench.context.store, bench.context.store_options.retention, everything=True) == 0
+
+
+def test_an_act_that_the_store_refuses_does_not_block_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench, backlog = Bench(GO), Backlog()
+
+    def refuse(*_: Any) -> bool:
+        raise StoreError("no")
+
+    monkeypatch.setattr(bench.store, "park", refuse)
+    backlog.put(Park("a", 1, FIRE, 1))
+    backlog.put(End("b", 1, OUTCOME))
+    for _ in range(TRIES):
+        left = backlog.deliver(bench.context.store, bench.context.store_options.retention, everything=True)
+    assert left == 0
+    assert [run_id for run_id, _, _ in bench.store.ended] == ["b"]
+    assert "The end of run a is not recorded" in caplog.text
+
+
+def test_rubbish_in_the_pipe_is_logged_and_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    bench, backlog = Bench(GO), Backlog()
+    os.write(backlog._write, b"rubbish\n")
+    backlog.hand_over(End("a", 1, OUTCOME))
+    assert backlog.deliver(bench.context.store, bench.context.store_options.retention) == 0
+    assert [run_id for run_id, _, _ in bench.store.ended] == ["a"]
+    assert "no end of a run" in caplog.text
+
+
+def test_waiting_ends_when_something_is_put() -> None:
+    backlog = Backlog()
+    backlog.put(End("a", 1, OUTCOME))
+    backlog.wait(30)
+
+
+def test_outside_of_a_run_there_is_no_current_one() -> None:
+    assert current_run() is None
