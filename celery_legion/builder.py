@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import wraps
 from typing import Any, Self
 
 from celery_legion.config import Config
@@ -20,12 +21,15 @@ from celery_legion.triggers import Trigger
 class Builder(Frequency):
     """A job in the making. It becomes final when the schedule is read; until then every word may be added.
 
-    ``place`` is where it was written, and stands in every error.
+    A word that makes no sense is kept as the job's error and raised when the schedule is read, by beat, a worker
+    or a command: a wrong schedule never keeps a web process from importing its modules. ``place`` is where the job
+    was written, and stands in every error.
     """
 
     __slots__ = (
         "_description",
         "_enabled",
+        "_error",
         "_kwargs",
         "_name",
         "_options",
@@ -47,6 +51,7 @@ class Builder(Frequency):
         self._queue: str | None = None
         self._options: dict[str, Any] = {}
         self._enabled = True
+        self._error: LegionError | None = None
         self._overlap: Overlap | None = None
         self._policy = Policy()
 
@@ -135,8 +140,12 @@ class Builder(Frequency):
             raise self._fault(f"{value!r} is no positive duration; write one such as '90s'")
         return span
 
-    def _fault(self, problem: object) -> LegionError:
+    def fault(self, problem: object) -> LegionError:
+        """Return the error that says *problem* of this job, with the place it was written at."""
         return InvalidJobError(self._name or self._known_as(), f"{problem} ({self.place})")
+
+    def _fault(self, problem: object) -> LegionError:
+        return self.fault(problem)
 
     def _known_as(self) -> str:
         given = self.target.given
@@ -145,12 +154,20 @@ class Builder(Frequency):
         name = qualified_name(given)
         return ".".join(name) if name else "?"
 
+    def fail(self, error: LegionError) -> Self:
+        """Keep *error* as what is wrong with the job, unless something was wrong before."""
+        if self._error is None:
+            self._error = error
+        return self
+
     def register_task(self, app: Any) -> None:
         """Make the task that the job sends known to *app*, for a worker to find.
 
         Raises:
-            LegionError: It has no stable name, or cannot be called.
+            LegionError: It has no stable name, cannot be called, or was told something that makes no sense.
         """
+        if self._error is not None:
+            raise self._error
         self.target.action(app, self._name)
 
     def build(self, app: Any, config: Config) -> Job:
@@ -159,6 +176,8 @@ class Builder(Frequency):
         Raises:
             LegionError: What was said does not make a job; the error names it and where it was written.
         """
+        if self._error is not None:
+            raise self._error
         action = self.target.action(app, self._name)
         args, kwargs = self.target.arguments()
         try:
@@ -182,6 +201,24 @@ class Builder(Frequency):
             ),
             place=self.place,
         )
+
+
+def _forgiving(word: Callable[..., Builder]) -> Callable[..., Builder]:
+    """Return a word of the builder that keeps its error instead of raising it."""
+
+    @wraps(word)
+    def say(self: Builder, *args: Any, **kwargs: Any) -> Builder:
+        try:
+            return word(self, *args, **kwargs)
+        except LegionError as exc:
+            return self.fail(exc)
+
+    return say
+
+
+for _name in dir(Builder):
+    if not _name.startswith("_") and _name not in ("build", "fail", "fault", "place", "register_task", "target"):
+        setattr(Builder, _name, _forgiving(getattr(Builder, _name)))
 
 
 def _translate(given: Any, app: Any) -> Trigger:

@@ -11,6 +11,7 @@ from typing import Any
 from celery.beat import ScheduleEntry
 from celery.schedules import BaseSchedule, crontab, maybe_schedule, schedule
 
+from celery_legion.clock import EPOCH
 from celery_legion.errors import InvalidJobError
 from celery_legion.job import DEFAULT_POLICY, NOTHING, Action, Job, Policy, Source
 from celery_legion.triggers import Cron, Interval, Restricted, Trigger, TriggerError
@@ -48,7 +49,7 @@ def _whole_ms(moment: datetime) -> datetime:
     return moment + timedelta(microseconds=1000 - rest) if rest else moment
 
 
-def to_trigger(value: Any, app: Any) -> tuple[Trigger, Any]:
+def to_trigger(value: Any, app: Any, relative: bool = False) -> tuple[Trigger, Any]:
     """Return the trigger of what stands as ``schedule`` in a ``beat_schedule`` entry, and Celery's object for it.
 
     Celery's ``crontab`` keeps its meaning (day of month AND day of week) and its zone, the app's.
@@ -58,13 +59,14 @@ def to_trigger(value: Any, app: Any) -> tuple[Trigger, Any]:
         TriggerError: It can never fire.
         TypeError: It is no schedule.
     """
-    made = maybe_schedule(value, app=app)
-    if not isinstance(made, BaseSchedule):
+    if not isinstance(value, (BaseSchedule, timedelta, int, float)):
         raise TypeError(f"{value!r} is no schedule; use crontab, schedule, solar, a timedelta or seconds")
+    made = maybe_schedule(value, app=app)
     if type(made) is crontab:
         return Cron(_expression(made), str(getattr(made.tz, "key", made.tz)), days="and"), made
     if type(made) is schedule:
-        return Interval(made.run_every), made
+        # Celery's relative schedules keep to round times: full minutes, hours, days.
+        return Interval(made.run_every, EPOCH if made.relative or relative else None), made
     return CelerySchedule(repr(made), made), made
 
 
@@ -102,7 +104,7 @@ def job_of_entry(name: str, entry: Mapping[str, Any], app: Any, policy: Policy =
     if not isinstance(task, str) or not task:
         raise InvalidJobError(name, "its beat_schedule entry names no task; give it a 'task'")
     try:
-        trigger, made = to_trigger(entry.get("schedule"), app)
+        trigger, made = to_trigger(entry.get("schedule"), app, bool(entry.get("relative")))
     except (TriggerError, TypeError, ValueError) as exc:
         raise InvalidJobError(name, f"its beat_schedule entry has no schedule that works: {exc}") from exc
     return Job(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from celery import signals
+
 from celery_legion.builder import Builder
 from celery_legion.context import Context
 from celery_legion.job import NOTHING, Job
@@ -56,8 +58,13 @@ class Legion:
 
         None means what Celery's ``autodiscover_tasks`` takes it for: the packages of the fixup, Django's apps say.
         """
-        for module in self.context.config.modules:
-            self.app.autodiscover_tasks(packages, related_name=module)
+
+        def load(**_: Any) -> None:
+            # The settings are read now, not when the app's module is imported.
+            for module in self.context.config.modules:
+                self.app.autodiscover_tasks(packages, related_name=module, force=True)
+
+        signals.import_modules.connect(load, weak=False, sender=self.app)
 
     def _add(self, target: Target) -> Builder:
         builder = Builder(target)

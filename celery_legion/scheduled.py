@@ -10,12 +10,17 @@ from typing import Any, TypeVar
 from celery import shared_task
 
 from celery_legion.builder import Builder
+from celery_legion.errors import LegionError, did_you_mean
 from celery_legion.frequency import Frequency
 from celery_legion.job import NOTHING, Overlap
 from celery_legion.registry import decorate
 from celery_legion.target import Target, is_task, is_unbound_method, place_of_caller, qualified_name
 
 T = TypeVar("T")
+
+SEVERAL = ("tags", "between", "unless_between", "days", "at", "when", "skip")
+SINGLE = ("timezone", "queue", "description", "lock_name", "catch_up", "start_deadline", "enabled")
+KEYWORDS = ("name", "options", "args", "kwargs", "overlap", "lock_ttl", *SEVERAL, *SINGLE)
 
 WORDS = frozenset(name for name in dir(Frequency) if not name.startswith("_"))
 
@@ -60,8 +65,11 @@ class Scheduled:
             if name is not None:
                 builder.name(keywords.pop("name"))
             getattr(builder, word)(*args, **arguments)
-            for key, value in keywords.items():
-                _say(builder, key, value)
+            try:
+                for key, value in keywords.items():
+                    _say(builder, key, value)
+            except (LegionError, TypeError, ValueError) as exc:
+                builder.fail(exc if isinstance(exc, LegionError) else builder.fault(exc))
             decorate(builder)
             return decorated
 
@@ -88,13 +96,13 @@ def _say(builder: Builder, key: str, value: Any) -> None:
         builder.without_overlapping(ttl=value)
     elif key == "options" and isinstance(value, Mapping):
         builder.options(**value)
-    elif key in ("tags", "between", "unless_between", "days", "at", "when", "skip"):
+    elif key in SEVERAL:
         values = value if isinstance(value, (list, tuple, set)) else (value,)
         getattr(builder, key)(*values)
-    elif key in ("timezone", "queue", "description", "lock_name", "catch_up", "start_deadline", "enabled"):
+    elif key in SINGLE:
         getattr(builder, key)(value)
     else:
-        raise builder._fault(f"{key!r} is no keyword of @scheduled")
+        raise builder.fault(f"{key!r} is no keyword of @scheduled{did_you_mean(key, KEYWORDS)}")
 
 
 scheduled = Scheduled()

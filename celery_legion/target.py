@@ -30,6 +30,9 @@ class Target:
 
     def __init__(self, given: Any, place: str, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NOTHING) -> None:
         self.given, self.place, self.args, self.kwargs = given, place, args, kwargs
+
+    def _check(self) -> None:
+        given, place = self.given, self.place
         if isinstance(given, Signature) and given.get("subtask_type") in CANVAS:
             kind = given["subtask_type"]
             problem = f"a {kind} at {place} is several tasks; wrap it in one task that calls it, and schedule that"
@@ -44,7 +47,9 @@ class Target:
 
         Raises:
             NamelessActionError: A lambda, a nested function or an object without a job's name.
+            InvalidJobError: Several tasks in one (a chain, group or chord), or nothing that can be called.
         """
+        self._check()
         given = self.given
         if isinstance(given, str):
             return Action(given)
@@ -83,7 +88,7 @@ class Target:
             return _class_runner(given, self.place)
         if is_unbound_method(given):
             return _method_runner(given)
-        if inspect.isroutine(given) and not inspect.ismethod(given):
+        if inspect.isfunction(given) and given.__name__.isidentifier():
             return given
 
         def run(*args: Any, **kwargs: Any) -> Any:

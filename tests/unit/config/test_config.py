@@ -1,0 +1,105 @@
+"""The settings, read once and checked."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_legion.config import Config
+from celery_legion.errors import ConfigurationError, UnknownSettingError
+from celery_legion.job import CatchUp
+
+REDIS = "redis://localhost:6379/0"
+
+
+def config(main: str | None = "shop", broker: str = REDIS, **settings: Any) -> Config:
+    app = Celery(main, broker=broker, set_as_current=False)
+    app.conf.update(settings)
+    return Config.of(app)
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    made = config()
+
+    assert made.store_url == REDIS
+    assert made.key_prefix == "legion:shop"
+    assert made.timezone == "UTC"
+    assert (made.lock_ttl, made.run_lease, made.leader_lease) == (
+        timedelta(hours=1),
+        timedelta(seconds=60),
+        timedelta(seconds=10),
+    )
+    assert (made.catch_up, made.catch_up_window) == (CatchUp.ONCE, timedelta(days=1))
+    assert (made.store_timeout, made.broker_timeout) == (timedelta(seconds=2), timedelta(seconds=4))
+    assert made.dedup_age == timedelta(days=1)
+
+
+@pytest.mark.parametrize("value", [90, 90.0, "90s", "1m30s", timedelta(seconds=90)])
+def test_a_duration_may_be_written_in_several_ways(value: object) -> None:
+    assert config(legion_run_lease=value).run_lease == timedelta(seconds=90)
+
+
+def test_settings_are_found_under_a_namespace() -> None:
+    app = Celery("shop", broker=REDIS, set_as_current=False)
+    app.config_from_object({"CELERY_LEGION_RUN_LEASE": "90s", "CELERY_BROKER_URL": REDIS}, namespace="CELERY")
+
+    assert Config.of(app).run_lease == timedelta(seconds=90)
+
+
+def test_the_store_is_the_broker_or_the_result_backend_or_what_is_set() -> None:
+    assert config(broker="amqp://localhost", result_backend="redis://results/1").store_url == "redis://results/1"
+    assert config(broker="amqp://localhost", legion_store_url="valkey://x/2").store_url == "valkey://x/2"
+    with pytest.raises(ConfigurationError, match="legion_store_url"):
+        config(broker="amqp://localhost")
+
+
+def test_done_memory_outlives_every_delivery_of_a_message() -> None:
+    made = config(broker_transport_options={"visibility_timeout": 24 * 3600})
+
+    assert made.dedup_age == timedelta(days=2)
+
+
+def test_an_unknown_setting_says_what_was_meant() -> None:
+    with pytest.raises(UnknownSettingError, match="did you mean 'legion_run_lease'"):
+        config(legion_run_leese=5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("legion_run_lease", -5, "positive duration"),
+        ("legion_run_lease", "soon", "positive duration"),
+        ("legion_ledger_size", 0, "positive whole number"),
+        ("legion_catch_up", "maybe", "skip, once, all"),
+        ("legion_overlap", "perhaps", "skip, allow"),
+        ("legion_timezone", "Europe/Berln", "IANA time zone"),
+        ("legion_key_prefix", "a b", "without spaces"),
+        ("legion_store_url", "localhost", "a URL"),
+        ("legion_leader_lease", 4, "legion_broker_timeout"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_in_one_line(setting: str, value: object, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        config(**{setting: value})
+    assert setting in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_zero_is_a_value_and_not_a_missing_one() -> None:
+    with pytest.raises(ConfigurationError):
+        config(legion_ledger_total=0)
+
+
+def test_a_password_shows_nowhere() -> None:
+    secret = "s3cr3t"
+    app = Celery("shop", broker=REDIS, set_as_current=False)
+    app.conf.legion_store_url = f"redis://:{secret}@localhost/0"
+    made = Config.of(app)
+
+    assert made.store_url.endswith("@localhost/0")
+    assert secret in made.store_url
+    assert secret not in repr(made)
+    assert secret not in app.conf.humanize(with_defaults=False)

@@ -1,0 +1,115 @@
+"""Jobs from everywhere under one roof: beat_schedule, periodic tasks, late functions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from celery import Celery
+from celery.schedules import crontab
+
+from celery_legion import Legion
+from celery_legion.context import Context
+from celery_legion.errors import DuplicateJobError, InvalidJobError, UnknownJobError
+from celery_legion.job import Overlap, Source
+from celery_legion.triggers import Cron, Interval
+from tests.unit.registration.chores import prune
+
+
+def test_beat_schedule_and_periodic_tasks_become_jobs(app: Celery, legion: Legion) -> None:
+    app.conf.beat_schedule = {
+        "five": {"task": "t", "schedule": 5, "args": (1,), "kwargs": {"a": 2}, "options": {"queue": "q", "expires": 9}}
+    }
+    task = app.task(prune, name="prune")
+    app.on_after_finalize.connect(
+        lambda sender, **_: sender.add_periodic_task(crontab(hour=7, minute=30), task.s(), name="morning"), weak=False
+    )
+    app.finalize()
+
+    jobs = legion.jobs
+    assert jobs["five"].trigger == Interval(timedelta(seconds=5))
+    assert (jobs["five"].args, dict(jobs["five"].kwargs)) == ((1,), {"a": 2})
+    assert dict(jobs["five"].options) == {"queue": "q", "expires": 9}
+    assert jobs["five"].source is Source.BEAT
+    assert jobs["morning"].trigger == Cron("30 7 * * *", days="and")
+
+
+def test_without_legion_entries_may_overlap_as_they_always_could(app: Celery) -> None:
+    app.conf.beat_schedule = {"five": {"task": "t", "schedule": 5}}
+
+    assert Context.of(app).registry.jobs["five"].policy.overlap is Overlap.ALLOW
+    Legion(app)
+    fresh = Celery("other", broker="redis://localhost:6379/0")
+    fresh.conf.beat_schedule = {"five": {"task": "t", "schedule": 5}}
+    assert Legion(fresh).jobs["five"].policy.overlap is Overlap.SKIP
+
+
+def test_options_are_copied_since_celery_writes_into_them(app: Celery, legion: Legion) -> None:
+    options = {"headers": {"a": 1}}
+    app.conf.beat_schedule = {"x": {"task": "t", "schedule": 5, "options": options}}
+
+    copied = legion.jobs["x"].options["headers"]
+    assert copied == {"a": 1}
+    assert copied is not options["headers"]
+
+
+@pytest.mark.parametrize("entry", [{"schedule": 5}, {"task": "t"}, {"task": "t", "schedule": "often"}])
+def test_a_broken_entry_is_named(app: Celery, legion: Legion, entry: dict[str, object]) -> None:
+    app.conf.beat_schedule = {"broken": entry}
+
+    with pytest.raises(InvalidJobError, match=r"'broken'.*beat_schedule"):
+        legion.jobs
+
+
+def test_a_name_in_code_and_in_beat_schedule_is_refused(app: Celery, legion: Legion) -> None:
+    app.conf.beat_schedule = {"same": {"task": "t", "schedule": 5}}
+    legion.call(prune).hourly().name("same")
+
+    with pytest.raises(DuplicateJobError, match="beat_schedule"):
+        legion.jobs
+
+
+def test_late_functions_run_once_before_the_schedule_is_first_read(legion: Legion) -> None:
+    calls = []
+
+    @legion.on_enable
+    def register() -> None:
+        calls.append(1)
+        legion.call(prune).hourly()
+
+    assert calls == []
+    assert "tests.unit.registration.chores.prune" in legion.jobs
+    legion.jobs
+    assert calls == [1]
+
+
+def test_the_mapping_is_the_same_until_something_is_added(legion: Legion) -> None:
+    before = legion.jobs
+    assert legion.jobs is before
+
+    legion.call(prune).hourly()
+
+    assert legion.jobs is not before
+
+
+def test_an_unknown_name_says_what_was_meant(legion: Legion) -> None:
+    legion.call(prune).hourly().name("nightly")
+
+    with pytest.raises(UnknownJobError, match="did you mean 'nightly'"):
+        legion.context.registry.get("nightli")
+
+
+def test_the_fingerprint_changes_with_triggers_names_and_tasks(app: Celery, legion: Legion) -> None:
+    legion.call(prune).hourly().name("a")
+    first = legion.context.registry.fingerprint()
+    assert legion.context.registry.fingerprint() == first
+
+    legion.call(prune).hourly().name("b")
+
+    assert legion.context.registry.fingerprint() != first
+
+
+def test_legion_made_twice_is_one_schedule(app: Celery, legion: Legion) -> None:
+    legion.call(prune).hourly()
+
+    assert "tests.unit.registration.chores.prune" in Legion(app).jobs

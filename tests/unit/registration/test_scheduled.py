@@ -1,0 +1,153 @@
+"""The decorator, before and after an app exists, on all that it may stand on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery, shared_task
+
+from celery_legion import Legion, scheduled
+from celery_legion.errors import DuplicateJobError, InvalidJobError, NamelessActionError
+from celery_legion.job import Overlap
+from celery_legion.triggers import Cron, Interval
+
+HERE = __name__
+
+
+def code(legion: Legion) -> dict[str, Any]:
+    return {name: job for name, job in legion.jobs.items() if job.source == "code"}
+
+
+def plain() -> str:
+    return "plain"
+
+
+def test_it_works_before_an_app_exists() -> None:
+    decorated = scheduled("*/5 * * * *", tags=["cache"])(plain)
+    app = Celery("later", broker="redis://localhost:6379/0")
+    legion = Legion(app)
+
+    assert list(code(legion)) == [f"{HERE}.plain"]
+    assert code(legion)[f"{HERE}.plain"].tags == ("cache",)
+    assert app.tasks[f"{HERE}.plain"]() == "plain"
+    assert decorated.delay
+
+
+def test_it_works_after_the_schedule_was_read(legion: Legion) -> None:
+    assert code(legion) == {}
+
+    scheduled.hourly()(plain)
+
+    assert list(code(legion)) == [f"{HERE}.plain"]
+
+
+def test_the_order_of_app_and_decorator_changes_no_name() -> None:
+    first = Legion(Celery("first", broker="redis://localhost:6379/0"))
+    scheduled.hourly()(plain)
+    second = Legion(Celery("second", broker="redis://localhost:6379/0"))
+
+    assert list(code(first)) == list(code(second))
+
+
+def test_it_stands_on_celery_tasks(app: Celery, legion: Legion) -> None:
+    @scheduled.daily_at("02:00", timezone="Europe/Berlin")
+    @app.task(bind=True, name="nightly")
+    def nightly(self: Any) -> None: ...
+
+    @scheduled.every("2s")
+    @shared_task(name="shared")
+    def shared() -> None: ...
+
+    assert code(legion)["nightly"].trigger == Cron("0 2 * * *", "Europe/Berlin")
+    assert code(legion)["shared"].trigger == Interval(timedelta(seconds=2))
+
+
+def test_it_may_be_repeated_under_other_names(legion: Legion) -> None:
+    scheduled.hourly(name="often")(scheduled.daily(name="rarely")(shared_task(plain)))
+
+    assert {job.action.task for job in code(legion).values()} == {f"{HERE}.plain"}
+    assert set(code(legion)) == {"often", "rarely"}
+
+
+def test_repeated_under_one_name_is_refused_with_both_places(legion: Legion) -> None:
+    once = scheduled.hourly()(shared_task(plain))
+    scheduled.daily()(once)
+
+    with pytest.raises(DuplicateJobError) as caught:
+        legion.jobs
+    assert str(caught.value).count("test_scheduled.py:") == 2
+
+
+def test_a_module_that_is_read_twice_registers_its_jobs_once(legion: Legion) -> None:
+    for _ in range(2):
+        scheduled.hourly()(plain)
+
+    assert list(code(legion)) == [f"{HERE}.plain"]
+
+
+def test_it_stands_on_classes_and_methods(app: Celery, legion: Legion) -> None:
+    assert scheduled.hourly()(Chores) is Chores
+
+    assert set(code(legion)) == {f"{HERE}.Chores"}
+    assert app.tasks[f"{HERE}.Chores"]() == "handled"
+
+
+class Chores:
+    def handle(self) -> str:
+        return "handled"
+
+    def sweep(self) -> str:
+        return "swept"
+
+
+def test_a_method_gets_an_instance_for_each_run(app: Celery, legion: Legion) -> None:
+    scheduled.hourly()(Chores.sweep)
+
+    assert code(legion)[f"{HERE}.Chores.sweep"]
+    assert app.tasks[f"{HERE}.Chores.sweep"]() == "swept"
+
+
+def test_a_nested_function_needs_a_name(app: Celery, legion: Legion) -> None:
+    def nested() -> int:
+        return 7
+
+    scheduled.hourly(name="seven")(nested)
+    assert code(legion)["seven"].action.task == "seven"
+    assert app.tasks["seven"]() == 7
+
+    scheduled.hourly()(nested)
+    with pytest.raises(NamelessActionError, match="the nested function nested"):
+        legion.jobs
+
+
+def test_keywords_are_words_of_the_builder(legion: Legion) -> None:
+    scheduled(
+        timedelta(minutes=5),
+        name="all",
+        queue="q",
+        options={"priority": 1},
+        args=(1,),
+        kwargs={"a": 2},
+        overlap="allow",
+        lock_name="l",
+        between=("7:00", "9:00"),
+        when=lambda: True,
+    )(plain)
+
+    job = code(legion)["all"]
+    assert (job.queue, dict(job.options), job.args, dict(job.kwargs)) == ("q", {"priority": 1}, (1,), {"a": 2})
+    assert (job.policy.overlap, job.lock, len(job.policy.between), len(job.policy.when)) == (Overlap.ALLOW, "l", 1, 1)
+
+
+def test_an_unknown_keyword_is_named_with_what_was_meant(legion: Legion) -> None:
+    scheduled.hourly(nme="x")(plain)
+
+    with pytest.raises(InvalidJobError, match=r"'nme' is no keyword of @scheduled \(did you mean 'name'\?\)"):
+        legion.jobs
+
+
+def test_an_unknown_frequency_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="fortnightly"):
+        scheduled.fortnightly
