@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -243,13 +244,23 @@ class Engine:
                     logger.warning("%s was deposed and stands by", self.owner)
                     self._stand_down()
                     return claimed
+        forgotten: dict[datetime, list[Standing]] = defaultdict(list)
         for standing in due:
             if (mark := marks.get(standing.job.name)) is not None:
                 self._agenda.settle(standing, mark)
             elif standing.job.name in marks:
-                # The store has lost the job's mark: load the schedule again.
-                self._stand_down()
+                forgotten[standing.mark].append(standing)
+        for at, standings in forgotten.items():
+            self._remind(at, standings)
         return claimed
+
+    def _remind(self, mark: datetime, standings: Sequence[Standing]) -> None:
+        """Tell a store that has lost its marks where these jobs stood, so that no fire is lost with them."""
+        logger.warning("the store has lost the marks of %d jobs; it is told them again", len(standings))
+        prints = {standing.job.name: trigger_print(standing.job.trigger) for standing in standings}
+        sights = self.context.store.sight(prints, mark)
+        for standing in standings:
+            self._agenda.settle(standing, sights[standing.job.name].mark)
 
     def _plan(self, standing: Standing, now: datetime) -> Plan:
         assert standing.fire is not None

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from celery_legion.run import Kind, State
-from celery_legion.stores.base import Outcome, Store
+from celery_legion.stores.base import Admission, Kept, Outcome, Renewal, Retention, Store
 from celery_legion.testing.conformance_case import (
     KEEP,
     LONG,
     NO_TIME,
+    SUCCESS,
     Advancing,
     Case,
+    Keeping,
     dispatch,
     fire,
     grant,
@@ -22,6 +24,7 @@ from celery_legion.testing.conformance_case import (
     run,
     start,
     ticket,
+    verdict_of,
 )
 
 
@@ -103,6 +106,26 @@ class SendingConformance(Case):
         assert waiting(store) == []
         store.sent(["job-1"])
         assert record(store, fire(1)).state is State.MISSED
+
+    def test_an_unwatched_run_is_closed_when_it_is_sent(self, store: Store) -> None:
+        know(store)
+        grant(store, replace(fire(1), watched=False, limit=0))
+        store.sent(["job-1"])
+        found = record(store, fire(1))
+        assert verdict_of(found) == (State.SENT, "unwatched")
+        assert found.ended_at is not None
+        assert store.end("job-1", 0, SUCCESS, KEEP) is False
+        assert store.begin(ticket(fire(1))).admission is Admission.DUPLICATE
+        assert store.renew("w", [Renewal(id="job-1", token=0, accepted=False)], LONG) == {"job-1": Kept.LOST}
+        assert store.reap(10) == []
+
+    def test_closed_unwatched_runs_are_trimmed(self, keeping: Keeping) -> None:
+        store = keeping(Retention(size=2))
+        know(store)
+        for number in (1, 2, 3):
+            grant(store, replace(fire(number), watched=False, limit=0))
+            store.sent([f"job-{number}"])
+        assert [found.id for found in store.runs("job", 10)] == ["job-3", "job-2"]
 
     def test_a_confirmation_names_several_runs(self, store: Store) -> None:
         know(store, "a", "b", "c")

@@ -11,8 +11,7 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Ignore, Reject
 
-from celery_legion.context import Context
-from celery_legion.worker import current_run, install
+from celery_legion import Legion, current_run
 
 app = Celery("trial", broker=os.environ["TRIAL_BROKER"], backend=os.environ.get("TRIAL_RESULTS") or None)
 app.conf.update(
@@ -26,8 +25,7 @@ app.conf.update(
     worker_prefetch_multiplier=int(os.environ.get("TRIAL_PREFETCH", "4")),
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
-context = Context.of(app)
-install(context)
+legion = Legion(app)
 
 
 def note(event: str, **fields: Any) -> None:

@@ -75,9 +75,9 @@ def test_a_message_with_expires_survives_a_warm_shutdown(new_trial: Callable[...
 def test_a_message_that_waits_goes_back_to_the_queue_at_a_warm_shutdown(trial: Trial) -> None:
     busy, idle = trial.worker("-c", "1"), trial.worker("-c", "1", queue="other")
     run, headers = trial.claim()
-    trial.send("late", run, headers, {"seconds": 3})
+    trial.send("late", run, headers, {"seconds": 2})
     trial.started(run)
-    trial.send("late", run, headers, {"seconds": 3}, queue="other")
+    trial.send("late", run, headers, {"seconds": 2}, queue="other")
     eventually(lambda: "received" in idle.output, 10, "the copy")
     assert idle.terminate(20) == 0
     assert "dropped" not in idle.output

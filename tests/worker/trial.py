@@ -116,6 +116,11 @@ class Trial:
         eventually(lambda: self.record(run).state.terminal, seconds, f"the end of run {run}, {self.record(run)}")
         return self.record(run)
 
+    def still_open(self, runs: set[str]) -> set[str]:
+        """Take the runs that have ended out of *runs* and return it."""
+        runs.difference_update([run for run in runs if self.record(run).state.terminal])
+        return runs
+
     def all_ended(self, runs: Sequence[str], state: State, seconds: float) -> None:
         for run in runs:
             deadline = seconds

@@ -155,7 +155,7 @@ class Ground:
         while len(ledger) > self.retention.size:
             tail = ledger[-1]
             if isinstance(tail, Run):
-                if not tail.state.terminal:
+                if not tail.closed:
                     return
                 self.forget(tail)
             ledger.pop()

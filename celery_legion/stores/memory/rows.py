@@ -55,6 +55,12 @@ class Run:
     accepted: bool = False
     late: bool = False
     visibility: timedelta = timedelta(0)
+    watched: bool = True
+
+    @property
+    def closed(self) -> bool:
+        """Whether its record changes no more, unless it expired in its queue and begins after all."""
+        return self.state.terminal or self.reason == Reason.UNWATCHED
 
     @property
     def begun(self) -> bool:
@@ -64,12 +70,12 @@ class Run:
     @property
     def waiting(self) -> bool:
         """Whether it has not begun yet."""
-        return self.state in (State.CLAIMED, State.SENT)
+        return self.state in (State.CLAIMED, State.SENT) and not self.closed
 
     @property
     def over(self) -> bool:
         """Whether it has ended for good: one that expired in its queue may still begin."""
-        return self.state.terminal and not (self.state is State.EXPIRED and self.reason == Reason.QUEUE)
+        return self.closed and not (self.state is State.EXPIRED and self.reason == Reason.QUEUE)
 
     def record(self) -> Record:
         """Return what the ledger says of it."""

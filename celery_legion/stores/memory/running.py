@@ -168,7 +168,7 @@ class Running(Ground):
     def end(self, run_id: str, token: int, outcome: Outcome, retention: Retention) -> bool:
         """See :meth:`.RunStore.end`."""
         run = self.all_runs.get(run_id)
-        if run is None or run.state.terminal or token != (run.token if run.begun else 0):
+        if run is None or run.closed or token != (run.token if run.begun else 0):
             return False
         run.started_at = cut_or_none(outcome.started_at) or run.started_at
         run.ended_at = cut_or_none(outcome.ended_at)

@@ -161,6 +161,7 @@ class Scheduling(Ground):
             queue=claim.queue,
             deadline=cut_or_none(claim.deadline),
             scheduler=owner,
+            watched=claim.watched,
         )
         if run.limit:
             self.hold(run.lock, run_id, cut(self.moment + run.lock_ttl))
@@ -176,7 +177,9 @@ class Scheduling(Ground):
             if run is None:
                 continue
             run.sent_at = run.sent_at or self.moment
-            if run.state is State.CLAIMED:
+            if run.state is State.CLAIMED and not run.watched:
+                self.finish(run, State.SENT, Reason.UNWATCHED, self.retention.dedup)
+            elif run.state is State.CLAIMED:
                 run.state, run.message = State.SENT, ""
                 self.queue_until(run)
 

@@ -31,7 +31,7 @@ for i = 4, #ARGV, 3 do
   local answer = 'lost'
   if run then
     if token == '0' then
-      if run.state == 'claimed' or run.state == 'sent' then
+      if (run.state == 'claimed' or run.state == 'sent') and is_open(run.state, run.reason) then
         answer = renew_queued(id, run)
       elseif run.state == 'retrying' then
         answer = renew_begun(id, run, false)
