@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -92,7 +92,7 @@ def store(clock: FakeClock) -> MemoryStore:
 
 
 @pytest.fixture
-def make(clock: FakeClock, broker: Broker, store: MemoryStore) -> Iterator[Callable[..., Engine]]:
+def make(clock: FakeClock, broker: Broker, store: MemoryStore) -> Callable[..., Engine]:
     def engine(guarded: bool = True, main: str = "shop", **entries: Any) -> Engine:
         app = Celery(main, broker="redis://localhost:6379/0", set_as_current=False)
         app.conf.result_expires = None
@@ -105,7 +105,7 @@ def make(clock: FakeClock, broker: Broker, store: MemoryStore) -> Iterator[Calla
         made.owner = f"{made.owner}:{id(made)}"
         return made
 
-    yield engine
+    return engine
 
 
 def history(store: MemoryStore, job: str = "j") -> list[tuple[str, str | None, int]]:

@@ -1,0 +1,1 @@
+"""The main job, end to end: real schedulers, real workers, the real command line."""

@@ -1,0 +1,104 @@
+"""Bad input: one line that says what to do, and the documented exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Shop
+from tests.servers.processes import ROOT
+
+pytestmark = pytest.mark.e2e
+
+HEAD = """
+from celery import Celery
+from celery_legion import Legion, scheduled
+app = Celery("bad", broker={broker!r})
+legion = Legion(app)
+def f(): ...
+"""
+CASES = {
+    "impossible_date": ('legion.call(f).cron("30 2 30 2 *")', "no date matches day-of-month '30'"),
+    "bad_zone": ('legion.call(f).daily().timezone("Europe/Berln")', "did you mean 'Europe/Berlin'"),
+    "lambda": ("legion.call(lambda: 1).hourly()", "has no stable name; give the job one"),
+    "two_jobs": ("legion.call(f).hourly()\nlegion.call(f).daily()", "give one of them another name"),
+    "decorated": ('@scheduled("61 * * * *")\ndef g(): ...', "cron expression '61 * * * *'"),
+    "setting": ('app.conf.legion_stor_url = "x"', "did you mean 'legion_store_url'"),
+}
+
+
+@pytest.fixture
+def bad(make_shop: Callable[..., Shop], tmp_path: Path, redis_url: str) -> Callable[[str], Shop]:
+    def make(code: str, broker: str = redis_url) -> Shop:
+        (tmp_path / "badapp.py").write_text(HEAD.format(broker=broker) + code + "\n")
+        shop = make_shop(broker, broker, "")
+        shop.module = "badapp"
+        shop.env["PYTHONPATH"] = f"{ROOT}:{tmp_path}"
+        return shop
+
+    return make
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_command_says_in_one_line_what_is_wrong(bad: Callable[..., Shop], case: str) -> None:
+    code, words = CASES[case]
+    done = bad(code).command("list")
+
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("case", ["impossible_date", "two_jobs", "setting"])
+def test_beat_says_in_one_line_what_is_wrong_and_ends(bad: Callable[..., Shop], case: str) -> None:
+    code, words = CASES[case]
+    beat = bad(code).beat()
+
+    assert beat.wait(30) == 2
+    assert words in beat.output
+    assert "Traceback" not in beat.output
+
+
+def test_beat_refuses_tasks_that_would_run_inside_it(bad: Callable[..., Shop]) -> None:
+    beat = bad("legion.call(f).hourly()\napp.conf.task_always_eager = True").beat()
+
+    assert beat.wait(30) == 2
+    assert "turn it off to start the scheduler" in beat.output
+    assert "Traceback" not in beat.output
+
+
+@pytest.mark.parametrize("command", ["list", "history", "run"])
+def test_an_unreachable_store_is_exit_code_3(bad: Callable[..., Shop], command: str) -> None:
+    done = bad("legion.call(f).hourly()", "redis://:hunter2@127.0.0.1:1/0").command(command)
+
+    assert done.returncode == 3
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "legion_store_url" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_beat_stays_up_while_its_store_is_unreachable_and_shows_no_password(bad: Callable[..., Shop]) -> None:
+    beat = bad("legion.call(f).hourly()", "redis://:hunter2@127.0.0.1:1/0").beat()
+    beat.wait_for("nothing is sent until it answers")
+
+    assert beat.alive
+    assert beat.terminate() == 0
+    assert "hunter2" not in beat.output
+    assert not list(ROOT.glob("celerybeat-schedule*"))
+
+
+def test_an_unknown_job_is_exit_code_4_with_what_was_meant(bad: Callable[..., Shop]) -> None:
+    done = bad("legion.call(f).hourly().name('nightly')").command("history", "nightli")
+
+    assert done.returncode == 4
+    assert "did you mean 'nightly'" in done.stderr
+
+
+def test_a_worker_with_a_broken_job_says_so_and_works_on(bad: Callable[..., Shop]) -> None:
+    shop = bad('legion.call(f).cron("61 * * * *")')
+    worker = shop.worker()
+
+    assert "cron expression '61 * * * *'" in worker.output
+    assert worker.terminate() == 0
