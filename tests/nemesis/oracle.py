@@ -1,0 +1,229 @@
+"""The oracle: what must hold of any campaign, each as a function that returns witnesses of the opposite."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from celery_legion.run import Record, State
+from tests.nemesis.evidence import Evidence, Execution
+from tests.nemesis.workload import Grid, Planned
+
+LAG = 500
+"""Milliseconds by which a pass on a busy machine, or the recording of an end, may be late without a fault."""
+
+EARLY = 50
+"""Milliseconds before its fire that a run may seem to start, for clocks read at different moments."""
+
+UNRUN = frozenset({State.SKIPPED, State.MISSED})
+
+
+def ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def lost(evidence: Evidence) -> list[str]:
+    """Expected fires that are in no record of the ledger."""
+    return [
+        f"{job.name} at {_clock(fire)}: in no record"
+        for job in evidence.jobs
+        for fire, records in _accounted(evidence, job).items()
+        if not records
+    ]
+
+
+def doubled(evidence: Evidence) -> list[str]:
+    """Fires in more than one record, and fires with more than one run."""
+    found = [
+        f"{job.name} at {_clock(fire)}: in {len(records)} records: {'; '.join(map(_brief, records))}"
+        for job in evidence.jobs
+        for fire, records in _accounted(evidence, job).items()
+        if len(records) > 1
+    ]
+    ids = defaultdict(set)
+    for execution in evidence.executions:
+        ids[execution.job, execution.fire].add(execution.run_id)
+    found += [f"{job} at {_clock(fire)}: runs {sorted(runs)}" for (job, fire), runs in ids.items() if len(runs) > 1]
+    return found
+
+
+def miscounted(evidence: Evidence) -> list[str]:
+    """Records of fires that the model does not have, or of another number of them than they say."""
+    found = []
+    for job in evidence.jobs:
+        records = evidence.records[job.name]
+        grid = _grid(evidence, job, ms(records[-1].last_fire_time) if records else evidence.until)
+        known = set(grid)
+        for record in records:
+            first, last = ms(record.fire_time), ms(record.last_fire_time)
+            expected = bisect_right(grid, last) - bisect_left(grid, first)
+            if first not in known or last not in known or record.count != expected:
+                found.append(f"{_brief(record)}: the model has {expected} fires from {_clock(first)} to {_clock(last)}")
+    return found
+
+
+def unrun(evidence: Evidence) -> list[str]:
+    """Fires that became no run, of the jobs of which each fire must become one whatever happens."""
+    return [
+        f"{job.name} at {_clock(fire)}: {'; '.join(map(_brief, records)) or 'in no record'}"
+        for job in evidence.jobs
+        for fire, records in _accounted(evidence, job).items()
+        if job.each and not any(record.state is State.SUCCEEDED for record in records)
+    ]
+
+
+def unexcused(evidence: Evidence) -> list[str]:
+    """Fires missed while a leader led, or skipped although no earlier run of the job was in the way."""
+    found = []
+    outages = _outages(evidence)
+    by_job: dict[str, list[Execution]] = defaultdict(list)
+    for one in evidence.executions:
+        by_job[one.job].append(one)
+    for job in evidence.jobs:
+        for fire, records in _accounted(evidence, job).items():
+            for record in records:
+                if record.id is None and not _is_excused(fire, record, outages, by_job[job.name]):
+                    found.append(f"{job.name} at {_clock(fire)}: {_brief(record)}")
+    return found
+
+
+def _is_excused(fire: int, record: Record, outages: Sequence[tuple[int, int]], executions: Sequence[Execution]) -> bool:
+    match record.state, record.reason:
+        case State.MISSED, "catch_up":
+            return any(began <= fire <= ended for began, ended in outages)
+        case State.SKIPPED, "overlap":
+            return any(one.fire < fire and (one.end is None or _end(one) >= fire - LAG) for one in executions)
+    return False
+
+
+def _end(one: Execution) -> float:
+    return one.wall * 1000 if one.end is None else (one.wall + one.end - one.start) * 1000
+
+
+def _outages(evidence: Evidence) -> list[tuple[int, int]]:
+    """Return when nobody led, a little widened: from a fault, or the start, until the next epoch's first messages."""
+    began: int | None = evidence.since
+    epoch, found = 0, []
+    for note in evidence.notes:
+        wall = int(note["wall"] * 1000)
+        if note["event"] in ("hit", "term") and note["epoch"] >= epoch and began is None:
+            began, epoch = wall, note["epoch"]
+        elif note["event"] == "published" and began is not None and (note["epoch"] or 0) > epoch:
+            found.append((began - LAG, wall + LAG))
+            began = None
+    return found
+
+
+def repeated(evidence: Evidence) -> list[str]:
+    """Attempts that were executed more than once, or that have no business to be: no worker is hurt here."""
+    times = Counter((one.job, one.run_id, one.attempt) for one in evidence.executions)
+    found = [
+        f"{job} run {run_id} attempt {attempt}: executed {count} times"
+        for (job, run_id, attempt), count in times.items()
+        if count > 1
+    ]
+    found += [f"{_told(one)}: attempt {one.attempt}" for one in evidence.executions if one.attempt != 1]
+    return found
+
+
+def unexecuted(evidence: Evidence) -> list[str]:
+    """Runs of the ledger that no task saw, or that did not end well, although no worker was hurt."""
+    executed = {one.run_id for one in evidence.executions}
+    found = []
+    for records in evidence.records.values():
+        for record in records:
+            if record.id is None or record.state in UNRUN:
+                continue
+            if record.id not in executed:
+                found.append(f"{_brief(record)}: never executed")
+            elif record.state is not State.SUCCEEDED:
+                found.append(f"{_brief(record)}: executed, but not succeeded")
+    return found
+
+
+def unaccounted(evidence: Evidence) -> list[str]:
+    """Executions of no run in the ledger, of one that it says was skipped, before their fire, or that never ended."""
+    runs = {record.id: record for records in evidence.records.values() for record in records if record.id}
+    found = []
+    for one in evidence.executions:
+        record = runs.get(one.run_id)
+        if record is None or record.job != one.job or ms(record.fire_time) != one.fire:
+            found.append(f"{_told(one)}: the ledger has {_brief(record) if record else 'no such run'}")
+        elif record.state in UNRUN:
+            found.append(f"{_told(one)}: the ledger has {_brief(record)}")
+        elif one.wall * 1000 < one.fire - EARLY:
+            found.append(f"{_told(one)}: {one.fire - one.wall * 1000:.0f} ms before its fire")
+        if one.end is None:
+            found.append(f"{_told(one)}: never ended")
+    return found
+
+
+def overlapping(evidence: Evidence) -> list[str]:
+    """Pairs of executions of one job of which the second began before the first had ended."""
+    found = []
+    by_job: dict[str, list[Execution]] = defaultdict(list)
+    for one in evidence.executions:
+        by_job[one.job].append(one)
+    guarded = {job.name for job in evidence.jobs if not job.each}
+    for name, executions in by_job.items():
+        if name not in guarded:
+            continue
+        running: Execution | None = None
+        for one in executions:
+            if running is not None and (running.end is None or one.start < running.end):
+                found.append(f"{_told(one)} began while {_told(running)} ran")
+            if running is None or running.end is None or (one.end is not None and one.end > running.end):
+                running = one
+    return found
+
+
+def stale(evidence: Evidence) -> list[str]:
+    """Claims that were granted to a scheduler whose successor had claimed already."""
+    found, newest = [], 0
+    for note in evidence.notes:
+        if note["event"] != "claim" or not note["runs"]:
+            continue
+        if note["epoch"] < newest:
+            found.append(f"process {note['pid']}: {len(note['runs'])} runs under epoch {note['epoch']} after {newest}")
+        newest = max(newest, note["epoch"])
+    return found
+
+
+def _grid(evidence: Evidence, job: Planned, until: int) -> list[int]:
+    records = evidence.records[job.name]
+    first = ms(records[0].fire_time) if records and job.grid is Grid.FIRST else None
+    return list(job.fires(evidence.since, until, first))
+
+
+def _accounted(evidence: Evidence, job: Planned) -> dict[int, list[Record]]:
+    """Return for each expected fire of the window the records that account for it."""
+    grid = _grid(evidence, job, evidence.until)
+    found: dict[int, list[Record]] = {fire: [] for fire in grid}
+    for record in evidence.records[job.name]:
+        first, last = bisect_left(grid, ms(record.fire_time)), bisect_right(grid, ms(record.last_fire_time))
+        for fire in grid[first:last]:
+            found[fire].append(record)
+    return found
+
+
+def first_witnesses(witnesses: Sequence[str], limit: int = 12) -> str:
+    """Return the first witnesses as text, and how many more there are."""
+    more = len(witnesses) - limit
+    return "\n".join((*witnesses[:limit], *([f"… and {more} more"] if more > 0 else [])))
+
+
+def _clock(fire: int) -> str:
+    return datetime.fromtimestamp(fire / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _brief(record: Record) -> str:
+    reason = f"({record.reason})" if record.reason else ""
+    told = f"{record.job} {_clock(ms(record.fire_time))} {record.state.value}{reason} ×{record.count}"
+    return f"{told} {record.id}" if record.id else told
+
+
+def _told(one: Execution) -> str:
+    end = "…" if one.end is None else f"{one.end:.3f}"
+    return f"{one.job} {_clock(one.fire)} run {one.run_id} in {one.pid} [{one.start:.3f}, {end}]"
