@@ -18,7 +18,7 @@ from celery_legion.header import KEY, Header, HeaderError
 from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.current import begun_header, raw_header
-from celery_legion.worker.requests import put_back, running_other
+from celery_legion.worker.requests import put_back, reserve, running_other, schedule
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ class Gate:
         state.reserved_requests.discard(request)
         qos = self._raise_prefetch(consumer.qos)
         request._eta_timer_entry = consumer.timer.call_after(seconds, self._resume, (request, qos), priority=6)
-        state.task_scheduled(request)
+        schedule(request)
         other = running_other(request)
         if other is not None:
             state.requests[request.id] = other
@@ -173,7 +173,7 @@ class Gate:
         consumer = self.consumer
         if consumer.blueprint.state in (CLOSE, TERMINATE):
             return
-        state.task_reserved(request)
+        reserve(request)
         try:
             consumer.on_task_request(request)
         finally:

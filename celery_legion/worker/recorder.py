@@ -178,7 +178,9 @@ class Recorder:
                 self._write(Park(request.id, passage.token, now, request.request_dict.get("retries") or 0))
             return
         # If Celery did not call it a failure, it has found a stored success: the process was lost after the end.
-        succeeded = lost and not getattr(context, FAILED, False)
+        # Celery looks for one since 5.7; before, every lost process is a failure.
+        looks = hasattr(request, "_success_was_stored")
+        succeeded = lost and looks and not getattr(context, FAILED, False)
         outcome = Outcome(
             state=State.SUCCEEDED if succeeded else State.FAILED,
             reason=Reason.PROCESS_LOST if lost and not succeeded else None,

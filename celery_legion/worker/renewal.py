@@ -18,7 +18,7 @@ from celery_legion.stores.base import Kept, Renewal, WorkerInfo
 from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.begun import Begun, BegunRuns
 from celery_legion.worker.current import raw_header
-from celery_legion.worker.requests import snapshot
+from celery_legion.worker.requests import scheduled_requests, snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Renewer:
         return bool(request.acknowledged) and not self.consumer.pool.__class__.__module__.endswith(".solo")
 
     def _queued(self) -> set[str]:
-        held = snapshot(state.reserved_requests) + snapshot(state.scheduled_requests)
+        held = snapshot(state.reserved_requests) + snapshot(scheduled_requests)
         app = self.context.app
         return {request.id for request in held if request.app is app and raw_header(request.request_dict) is not None}
 

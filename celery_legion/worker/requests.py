@@ -4,8 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakSet
 
 from celery.worker import state
+
+_kept: Any = getattr(state, "scheduled_requests", None)
+scheduled_requests: Any = WeakSet() if _kept is None else _kept
+"""Requests that wait for their time. Celery keeps this book since 5.7; for earlier versions it is ours."""
+
+
+def schedule(request: Any) -> None:
+    """Note that *request* waits for its time, so that it is found by its id."""
+    if _kept is not None:
+        state.task_scheduled(request)
+    else:
+        state.requests[request.id] = request
+        scheduled_requests.add(request)
+
+
+def reserve(request: Any) -> None:
+    """Note that *request* waits for a slot of the pool."""
+    state.task_reserved(request)
+    scheduled_requests.discard(request)
 
 
 def snapshot(requests: Any) -> list[Any]:
@@ -20,7 +40,7 @@ def snapshot(requests: Any) -> list[Any]:
 
 def others(request: Any) -> Iterator[Any]:
     """Yield the other live requests with this one's id: running ones first, then reserved, then scheduled."""
-    for book in (state.active_requests, state.reserved_requests, state.scheduled_requests):
+    for book in (state.active_requests, state.reserved_requests, scheduled_requests):
         for other in snapshot(book):
             if other.id == request.id and other is not request:
                 yield other

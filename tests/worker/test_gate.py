@@ -12,6 +12,7 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from celery_legion.stores.base import Admission, Answer
+from celery_legion.worker import requests
 from celery_legion.worker.current import read_run
 from celery_legion.worker.gate import HELD_LIMIT, PAUSE
 from celery_legion.worker.request import GuardedRequest
@@ -93,7 +94,7 @@ def test_a_message_that_waits_leaves_the_reserved_ones_and_comes_back() -> None:
     state.task_reserved(request)
     assert request.revoked() is True
     assert request not in state.reserved_requests
-    assert request in state.scheduled_requests
+    assert request in requests.scheduled_requests
     assert not request.acknowledged
     assert bench.consumer.qos.value == 5
     assert request._eta_timer_entry is not None

@@ -14,6 +14,7 @@ from celery.worker import state
 from celery_legion.errors import StoreError, StoreUnavailableError
 from celery_legion.run import State
 from celery_legion.stores.base import Kept, Outcome, Renewal
+from celery_legion.worker import requests
 from celery_legion.worker.acts import LINE_LIMIT, Act, End, Park, dump, load
 from celery_legion.worker.backlog import TRIES, Backlog
 from celery_legion.worker.current import current_run
@@ -57,7 +58,7 @@ def test_begun_and_queued_runs_are_renewed_and_the_worker_is_registered() -> Non
     queued, scheduled = bench.request("q"), bench.request("s")
     accept(running)
     state.task_reserved(queued)
-    state.task_scheduled(scheduled)
+    requests.schedule(scheduled)
     plain = bench.request("plain", header=None)
     state.task_reserved(plain)
     renewer(bench).beat()
