@@ -105,18 +105,23 @@ class Builder(Frequency):
         """Share a lock with all jobs that name the same: none of them runs beside another."""
         return self._set(lock_name=name)
 
-    def catch_up(self, mode: CatchUp | str, *, window: Duration | None = None, limit: int | None = None) -> Self:
+    def catch_up(self, mode: CatchUp | str | None, *, window: Duration | None = None, limit: int | None = None) -> Self:
         """Say which fires run that fell due while nobody scheduled: ``skip``, ``once`` (the latest) or ``all``.
 
-        Only fires within *window*, and of ``all`` only the newest *limit*, are run; the rest is recorded as missed.
+        None leaves that to ``legion_catch_up``. Only fires within *window*, and of ``all`` only the newest *limit*,
+        are run; the rest is recorded as missed.
         """
         try:
-            self._set(catch_up=CatchUp(mode))
+            self._set(catch_up=None if mode is None else CatchUp(mode))
         except ValueError:
             raise self._fault(f"catch_up={mode!r} is unknown; use one of {', '.join(CatchUp)}") from None
         if window is not None:
             self._set(catch_up_window=self._span(window))
-        return self if limit is None else self._set(catch_up_limit=limit)
+        if limit is None:
+            return self
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+            raise self._fault(f"catch_up limit {limit!r} is no positive whole number; write one such as 10")
+        return self._set(catch_up_limit=limit)
 
     def start_deadline(self, span: Duration) -> Self:
         """Let no run begin later than *span* after its fire."""
@@ -170,6 +175,10 @@ class Builder(Frequency):
             raise self._error
         self.target.action(app, self._name)
 
+    def belongs_to(self, app: Any) -> bool:
+        """Return whether the job is on *app*'s schedule."""
+        return self.target.belongs_to(app)
+
     def build(self, app: Any, config: Config) -> Job:
         """Return the job as it stands now.
 
@@ -217,7 +226,15 @@ def _forgiving(word: Callable[..., Builder]) -> Callable[..., Builder]:
 
 
 for _name in dir(Builder):
-    if not _name.startswith("_") and _name not in ("build", "fail", "fault", "place", "register_task", "target"):
+    if not _name.startswith("_") and _name not in (
+        "belongs_to",
+        "build",
+        "fail",
+        "fault",
+        "place",
+        "register_task",
+        "target",
+    ):
         setattr(Builder, _name, _forgiving(getattr(Builder, _name)))
 
 

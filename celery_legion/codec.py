@@ -41,21 +41,21 @@ class Message:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def evaluate(job: Job, fire_time: datetime) -> Message:
-    """Return the message of the run of *job* at *fire_time*.
+def evaluate(job: Job, now: datetime) -> Message:
+    """Return the message of a run of *job* that is claimed *now*.
 
-    Lazy arguments are called, once a fire. ``expires`` and ``countdown`` are counted from
-    the fire, so that sending the message again later says the same.
+    Lazy arguments are called, once a fire. ``expires`` and ``countdown`` are counted from now, as Celery counts
+    them from the sending, and made absolute, so that sending the message again later says the same.
     """
     options = dict(job.options)
     if job.queue is not None:
         options["queue"] = job.queue
     expires = options.get("expires")
     if expires is not None:
-        options["expires"] = _moment(expires, fire_time)
+        options["expires"] = _moment(expires, now)
     countdown = options.pop("countdown", None)
     if countdown is not None:
-        options["eta"] = _moment(countdown, fire_time)
+        options["eta"] = _moment(countdown, now)
     return Message(
         task=job.action.task,
         args=tuple(_value(arg) for arg in job.args),
@@ -68,11 +68,11 @@ def _value(value: Any) -> Any:
     return value() if isinstance(value, BeatLazyFunc) else value
 
 
-def _moment(value: Any, fire_time: datetime) -> Any:
+def _moment(value: Any, now: datetime) -> Any:
     if isinstance(value, timedelta):
-        return fire_time + value
+        return now + value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return fire_time + timedelta(seconds=value)
+        return now + timedelta(seconds=value)
     return value
 
 

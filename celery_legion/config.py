@@ -251,7 +251,7 @@ def _url(setting: str, value: object) -> str:
         # What is no URL may still hold a password: it is not shown.
         raise ConfigurationError(setting, "a URL such as 'redis://localhost:6379/0'", type(value).__name__)
     if ";" in value:
-        raise ConfigurationError(setting, "the URL of one server", safe_url(value))
+        raise ConfigurationError(setting, "the URL of one server", ";".join(map(safe_url, value.split(";"))))
     return value
 
 

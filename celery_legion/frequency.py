@@ -35,8 +35,7 @@ class Frequency(Repetition):
     """When a job fires, in words. One word names the base; days, times and zone may come in any order.
 
     Times of day and days are meant in the job's :meth:`timezone`. Day constraints (:meth:`weekdays`, :meth:`mondays` …)
-    add up, never touch the time, and work with any base. A word that contradicts an earlier one raises
-    ``InvalidJobError`` at once.
+    add up, never touch the time, and work with any base. A word that contradicts an earlier one makes the job invalid.
     """
 
     __slots__ = ()

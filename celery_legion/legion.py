@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from celery import signals
 
 from celery_legion.builder import Builder
+from celery_legion.config import hide_password
 from celery_legion.context import Context
+from celery_legion.errors import LegionError
 from celery_legion.job import NOTHING, Job
 from celery_legion.target import Target, place_of_caller
 from celery_legion.worker import install
@@ -25,7 +28,9 @@ class Legion:
     def __init__(self, app: Any) -> None:
         self.app = app
         self.context = Context.of(app)
-        self.context.registry.guarded = True
+        if not self.context.registry.guarded:
+            self.context.registry.guarded = True
+            app.on_after_configure.connect(_mask_password, weak=False)
         install(self.context)
 
     @property
@@ -53,15 +58,18 @@ class Legion:
         self.context.registry.on_enable(function)
         return function
 
-    def autodiscover(self, packages: Iterable[str] | Callable[[], Iterable[str]] | None = None) -> None:
-        """Load the ``schedule`` modules of *packages* (``legion_modules`` names others) where tasks are loaded.
+    def autodiscover(
+        self, packages: Iterable[str] | Callable[[], Iterable[str]] | None = None, related_name: str | None = None
+    ) -> None:
+        """Load the modules *related_name* of *packages* where tasks are loaded.
 
-        None means what Celery's ``autodiscover_tasks`` takes it for: the packages of the fixup, Django's apps say.
+        Without *related_name*, those that ``legion_modules`` names. No packages means what Celery's
+        ``autodiscover_tasks`` takes it for: the packages of the fixup, Django's apps say.
         """
 
         def load(**_: Any) -> None:
             # The settings are read now, not when the app's module is imported.
-            for module in self.context.config.modules:
+            for module in self.context.config.modules if related_name is None else (related_name,):
                 self.app.autodiscover_tasks(packages, related_name=module, force=True)
 
         signals.import_modules.connect(load, weak=False, sender=self.app)
@@ -70,3 +78,10 @@ class Legion:
         builder = Builder(target)
         self.context.registry.add(builder)
         return builder
+
+
+def _mask_password(sender: Any, **_: Any) -> None:
+    """Mask a password in the settings before ``celery report`` lists them."""
+    # A wrong setting is refused where settings are read; a web process need not hear of it.
+    with suppress(LegionError):
+        hide_password(sender)

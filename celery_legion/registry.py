@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha1
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -12,7 +14,7 @@ from celery.schedules import crontab
 
 from celery_legion.config import Config
 from celery_legion.errors import DuplicateJobError, LegionError, UnknownJobError
-from celery_legion.interop import job_of_entry
+from celery_legion.interop import Shared, job_of_entry
 from celery_legion.job import Job, Overlap, Policy
 from celery_legion.planner import trigger_print
 
@@ -34,6 +36,10 @@ class Specification(Protocol):
         """Return the job."""
         ...
 
+    def belongs_to(self, app: Any) -> bool:
+        """Return whether the job is on *app*'s schedule: what runs another app's own task is not."""
+        ...
+
 
 _decorated: list[Specification] = []
 
@@ -50,28 +56,45 @@ class Registry:
     """
 
     def __init__(self, app: Any) -> None:
-        self.guarded = False
         self._app = app
+        self._guarded = False
         self._specifications: list[Specification] = []
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._late: list[Callable[[], object]] = []
         self._jobs: Mapping[str, Job] | None = None
-        self._seen = 0
+        self._seen: tuple[int, int, int] | None = None
         self._fingerprint: tuple[Mapping[str, Job], str] | None = None
 
     @property
+    def guarded(self) -> bool:
+        """Whether runs may hold locks."""
+        return self._guarded
+
+    @guarded.setter
+    def guarded(self, guarded: bool) -> None:
+        self._guarded = guarded
+        self._jobs = None
+
+    @property
     def jobs(self) -> Mapping[str, Job]:
-        """All jobs by name: the same mapping until something is added.
+        """All jobs by name: the same mapping until something is added, to ``beat_schedule`` too.
+
+        Finalizes the app, since its tasks and periodic tasks are complete only then.
 
         Raises:
             LegionError: A job cannot be built, or two carry one name.
         """
         jobs = self._jobs
-        if jobs is None or self._seen != len(_decorated):
+        if jobs is None or self._seen != self._state():
             self._run_late()
-            self._seen = len(_decorated)
+            self._seen = self._state()
             jobs = self._jobs = MappingProxyType(self._build())
         return jobs
+
+    def _state(self) -> tuple[int, int, int]:
+        """What changes when a decorator or ``add_periodic_task`` adds a job."""
+        entries = self._app.conf.beat_schedule
+        return len(_decorated), id(entries), len(entries or ())
 
     def get(self, name: str) -> Job:
         """Return the job of that name.
@@ -102,7 +125,7 @@ class Registry:
     def register_tasks(self) -> None:
         """Make the tasks of all callables known to the app, for its workers. A job that cannot be is logged."""
         self._run_late()
-        for specification in (*_decorated, *self._specifications):
+        for specification in self._all():
             try:
                 specification.register_task(self._app)
             except LegionError as exc:
@@ -119,32 +142,35 @@ class Registry:
             self._fingerprint = (jobs, digest.hexdigest()[:16])
         return self._fingerprint[1]
 
+    def _all(self) -> list[Specification]:
+        return [*(one for one in _decorated if one.belongs_to(self._app)), *self._specifications]
+
     def _run_late(self) -> None:
+        if not self._app.finalized:
+            self._app.finalize(auto=True)
         while self._late:
             self._late.pop(0)()
 
     def _build(self) -> dict[str, Job]:
         app = self._app
         config = Config.of(app)
-        policies: dict[Policy, Policy] = {}
         jobs: dict[str, Job] = {}
-        for specification in (*_decorated, *self._specifications):
+        policies: dict[Policy, Policy] = {}
+        for specification in self._all():
             job = specification.build(app, config)
+            # A condition that cannot be hashed keeps its policy to itself.
+            with suppress(TypeError):
+                job = replace(job, policy=policies.setdefault(job.policy, job.policy))
             known = jobs.get(job.name)
-            if known is not None and known.place != job.place:
+            if known is not None and not _is_again(known, job):
                 raise DuplicateJobError(job.name, known.place, job.place)
-            # The same place read twice, by a reloaded module say, is one job.
             jobs[job.name] = job
+        shared: Shared = {}
         policy = Policy(overlap=config.overlap if self.guarded else Overlap.ALLOW)
         for name, entry in self._beat_entries().items():
             if name in jobs:
                 raise DuplicateJobError(name, jobs[name].place, "beat_schedule")
-            jobs[name] = job_of_entry(name, entry, app, policy)
-        for name, job in jobs.items():
-            interned = policies.setdefault(job.policy, job.policy)
-            if interned is not job.policy:
-                object.__setattr__(job, "policy", interned)
-            jobs[name] = job
+            jobs[name] = job_of_entry(name, entry, app, policy, shared)
         return jobs
 
     def _beat_entries(self) -> dict[str, Mapping[str, Any]]:
@@ -154,3 +180,16 @@ class Registry:
             # As Celery's own scheduler does, for backends that keep results for ever.
             entries[CLEANUP] = {"task": CLEANUP, "schedule": crontab("0", "4", "*"), "options": {"expires": 12 * 3600}}
         return entries
+
+
+def _is_again(known: Job, job: Job) -> bool:
+    """Whether a job is one that was read before: from the same place, by a reloaded module say, and saying the same."""
+    return known.place == job.place and _said(known) == _said(job)
+
+
+def _said(job: Job) -> str:
+    """What was said of a job, in a form that survives a reload: functions by their names."""
+    policy = job.policy
+    conditions = [getattr(one, "__qualname__", type(one).__qualname__) for one in (*policy.when, *policy.skip)]
+    plain = replace(job, policy=replace(policy, when=(), skip=()), kwargs=dict(job.kwargs), options=dict(job.options))
+    return f"{plain!r} {conditions}"

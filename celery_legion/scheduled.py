@@ -19,8 +19,9 @@ from celery_legion.target import Target, is_task, is_unbound_method, place_of_ca
 T = TypeVar("T")
 
 SEVERAL = ("tags", "between", "unless_between", "days", "at", "when", "skip")
-SINGLE = ("timezone", "queue", "description", "lock_name", "catch_up", "start_deadline", "enabled")
-KEYWORDS = ("name", "options", "args", "kwargs", "overlap", "lock_ttl", *SEVERAL, *SINGLE)
+SINGLE = ("timezone", "queue", "description", "lock_name", "start_deadline", "enabled")
+CATCH_UP = {"catch_up": "mode", "catch_up_window": "window", "catch_up_limit": "limit"}
+KEYWORDS = ("name", "options", "args", "kwargs", "overlap", "lock_ttl", *CATCH_UP, *SEVERAL, *SINGLE)
 
 WORDS = frozenset(name for name in dir(Frequency) if not name.startswith("_"))
 
@@ -32,7 +33,8 @@ class Scheduled:
     ``handle`` and on methods (an instance is made for each run), and may be repeated with other names. Keywords
     that are no argument of the frequency are words of the builder: ``name``, ``timezone``, ``tags``, ``queue``,
     ``description``, ``options``, ``args``, ``kwargs``, ``overlap`` (``"skip"``, ``"allow"``), ``lock_ttl``,
-    ``lock_name``, ``catch_up``, ``start_deadline``, ``when``, ``skip``, ``between``, ``days``, ``at``, ``enabled``.
+    ``lock_name``, ``catch_up``, ``catch_up_window``, ``catch_up_limit``, ``start_deadline``, ``when``, ``skip``,
+    ``between``, ``unless_between``, ``days``, ``at``, ``enabled``.
     """
 
     def __call__(self, when: Any, /, **keywords: Any) -> Callable[[T], T]:
@@ -58,15 +60,18 @@ class Scheduled:
         arguments = {name: keywords.pop(name) for name in list(keywords) if name in own}
 
         def put_on_schedule(given: T) -> T:
-            name = keywords.get("name")
+            said = dict(keywords)
+            name = said.pop("name", None)
             decorated: T = _as_task(given, name)
-            target = Target(decorated, place, tuple(keywords.pop("args", ())), dict(keywords.pop("kwargs", NOTHING)))
-            builder = Builder(target)
+            builder = Builder(Target(decorated, place, tuple(said.pop("args", ())), dict(said.pop("kwargs", NOTHING))))
             if name is not None:
-                builder.name(keywords.pop("name"))
+                builder.name(name)
             getattr(builder, word)(*args, **arguments)
             try:
-                for key, value in keywords.items():
+                catch_up = {CATCH_UP[key]: said.pop(key) for key in CATCH_UP if key in said}
+                if catch_up:
+                    builder.catch_up(**{"mode": None, **catch_up})
+                for key, value in said.items():
                     _say(builder, key, value)
             except (LegionError, TypeError, ValueError) as exc:
                 builder.fail(exc if isinstance(exc, LegionError) else builder.fault(exc))
@@ -79,6 +84,9 @@ class Scheduled:
 def _as_task(given: Any, name: str | None) -> Any:
     """Return what is scheduled: a plain function as a Celery task, all else as it is."""
     if is_task(given) or not inspect.isfunction(given) or is_unbound_method(given):
+        return given
+    if inspect.iscoroutinefunction(given):
+        # Refused when the schedule is read.
         return given
     if qualified_name(given) is None:
         # A nested function: the job's name is the only stable one, and without it the schedule refuses the job.

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery.app.task import Task
 from celery.canvas import Signature
-from celery.local import Proxy
+from celery.local import PromiseProxy, Proxy
 
 from celery_legion.errors import InvalidJobError, NamelessActionError
 from celery_legion.job import NOTHING, Action, ActionKind
@@ -37,10 +37,21 @@ class Target:
             kind = given["subtask_type"]
             problem = f"a {kind} at {place} is several tasks; wrap it in one task that calls it, and schedule that"
             raise InvalidJobError(str(given.get("task")), problem)
-        if not isinstance(given, (str, Signature)) and not callable(given):
+        if not isinstance(given, (str, Signature, staticmethod, classmethod)) and not callable(given):
             raise InvalidJobError(
                 repr(given), f"nothing at {place} can be called or is a task; give a task or a callable"
             )
+        if is_task(given):
+            return
+        if inspect.isclass(given) and issubclass(given, Task):
+            problem = f"the task class at {place} has no instance; give what app.register_task() returns for it"
+            raise InvalidJobError(given.__qualname__, problem)
+        if inspect.iscoroutinefunction(given):
+            problem = f"the coroutine function at {place} needs a loop; wrap it in a function that runs one"
+            raise InvalidJobError(given.__qualname__, problem)
+        if is_unbound_method(given) and "<locals>" in given.__qualname__:
+            problem = f"the method at {place} is of a class within a function; move the class to its module"
+            raise InvalidJobError(given.__qualname__, problem)
 
     def action(self, app: Any, job_name: str | None) -> Action:
         """Return the action, with the task that it sends made known to *app*.
@@ -61,6 +72,11 @@ class Target:
         if name not in app._tasks:
             app.task(name=name, shared=False)(self._runner())
         return Action(name, ActionKind.CALLABLE)
+
+    def belongs_to(self, app: Any) -> bool:
+        """Return whether *app* may run it: a task that another app has made is that one's, a shared task everyone's."""
+        owner = _owner(self.given)
+        return owner is None or owner is app
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -101,6 +117,15 @@ class Target:
 def is_task(given: Any) -> bool:
     """Return whether *given* is a Celery task, without evaluating one that is still a promise."""
     return isinstance(type(given), type) and (issubclass(type(given), Proxy) or isinstance(given, Task))
+
+
+def _owner(given: Any) -> Any:
+    """Return the app that has made a task, None for what belongs to no app. Evaluates no promise."""
+    if type(given) is PromiseProxy and not given.__evaluated__():
+        return getattr(object.__getattribute__(given, "_Proxy__local"), "__self__", None)
+    if type(given) is not Proxy and is_task(given):
+        return given.app
+    return None
 
 
 def is_unbound_method(given: Any) -> bool:
@@ -148,7 +173,9 @@ def _method_runner(given: Any) -> Callable[..., Any]:
         owner: Any = sys.modules[function.__module__]
         for part in owners:
             owner = getattr(owner, part)
-        return getattr(owner(), name)(*args, **kwargs)
+        if not isinstance(inspect.getattr_static(owner, name), (staticmethod, classmethod)):
+            owner = owner()
+        return getattr(owner, name)(*args, **kwargs)
 
     run.__doc__ = function.__doc__
     return run

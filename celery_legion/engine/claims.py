@@ -53,14 +53,15 @@ class Claims:
         self._queues: dict[str, str | None] = {}
         self._schedules: dict[str, tuple[Job, Any]] = {}
 
-    def of_plan(self, job: Job, mark: datetime, plan: Plan) -> Iterator[Asked]:
+    def of_plan(self, job: Job, mark: datetime, plan: Plan, now: datetime) -> Iterator[Asked]:
         """Yield the claims of a plan in order: each expects the mark that the one before it leaves."""
         lapses = tuple(
             Lapse(state=missed.state, reason=missed.reason, first=missed.first, last=missed.last, count=missed.count)
             for missed in plan.missed
         )
         for fire in plan.runs:
-            yield self._run(job, fire, mark, lapses, Kind.SCHEDULED, run_id(self._config.key_prefix, job.name, fire))
+            run = run_id(self._config.key_prefix, job.name, fire)
+            yield self._run(job, fire, mark, lapses, Kind.SCHEDULED, run, now)
             mark, lapses = fire, ()
         if not plan.runs or plan.runs[-1] != plan.until:
             yield Asked(claim=Claim(job=job.name, fire_time=plan.until, mark=mark, lapses=lapses))
@@ -80,7 +81,7 @@ class Claims:
         job = jobs.get(data["job"])
         if job is None:
             raise PushError(f"no job is named {data['job']!r}")
-        return self._run(job, now, None, (), Kind.PUSHED, request.id)
+        return self._run(job, now, None, (), Kind.PUSHED, request.id, now)
 
     def again(self, unsent: Unsent, job: Job | None) -> Dispatch | None:
         """Return the dispatch of a run that was claimed and never confirmed: the same message under the same id.
@@ -97,7 +98,7 @@ class Claims:
         if message is None:
             if job is None:
                 return None
-            message = self._message(job, unsent.fire_time)
+            message = evaluate(job, unsent.claimed_at)
         header = self._header(job, unsent.job, unsent.fire_time, unsent.kind) if self._guarded else None
         return Dispatch(
             run_id=unsent.id,
@@ -110,11 +111,18 @@ class Claims:
         )
 
     def _run(
-        self, job: Job, fire: datetime, mark: datetime | None, lapses: tuple[Lapse, ...], kind: Kind, run: str
+        self,
+        job: Job,
+        fire: datetime,
+        mark: datetime | None,
+        lapses: tuple[Lapse, ...],
+        kind: Kind,
+        run: str,
+        now: datetime,
     ) -> Asked:
         error: Exception | None = None
         try:
-            message = self._message(job, fire)
+            message = evaluate(job, now)
         except Exception as exc:
             # A user's lazy argument failed: the fire is claimed all the same, so that it is accounted for.
             message, error = Message(task=job.action.task), exc
@@ -148,9 +156,6 @@ class Claims:
             deadline=deadline,
         )
         return Asked(claim=claim, dispatch=dispatch, error=error)
-
-    def _message(self, job: Job, fire: datetime) -> Message:
-        return evaluate(job, fire)
 
     def _lock_ttl(self, job: Job) -> timedelta:
         return job.policy.lock_ttl if job.policy.lock_ttl is not None else self._config.lock_ttl

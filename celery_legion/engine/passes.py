@@ -225,7 +225,7 @@ class Engine:
         owners: list[Standing] = []
         for standing in due:
             try:
-                made = list(self._claims.of_plan(standing.job, standing.mark, self._plan(standing, now)))
+                made = list(self._claims.of_plan(standing.job, standing.mark, self._plan(standing, now), now))
             except Exception:
                 logger.exception(
                     "job %s cannot be planned; it is left out until the schedule is loaded again", standing.job.name

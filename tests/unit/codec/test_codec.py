@@ -22,7 +22,7 @@ def job(**fields: object) -> Job:
     return Job(name="j", action=Action("shop.t"), trigger=Cron("* * * * *"), **fields)  # type: ignore[arg-type]
 
 
-def test_expires_and_countdown_are_counted_from_the_fire() -> None:
+def test_expires_and_countdown_are_counted_from_the_claim_and_made_absolute() -> None:
     message = evaluate(job(options={"expires": 60, "countdown": timedelta(seconds=5), "priority": 3}, queue="q"), FIRE)
 
     assert dict(message.options) == {

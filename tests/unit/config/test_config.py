@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import Celery
 
+from celery_legion import Legion
 from celery_legion.config import Config
 from celery_legion.errors import ConfigurationError, UnknownSettingError
 from celery_legion.job import CatchUp
@@ -103,3 +105,58 @@ def test_a_password_shows_nowhere() -> None:
     assert secret in made.store_url
     assert secret not in repr(made)
     assert secret not in app.conf.humanize(with_defaults=False)
+
+
+def test_a_password_is_masked_as_soon_as_celery_has_its_configuration() -> None:
+    app = Celery("shop", broker=REDIS, set_as_current=False)
+    app.conf.legion_store_url = "redis://:s3cr3t@localhost/0"
+    Legion(app)
+
+    assert "s3cr3t" not in app.conf.humanize(with_defaults=False)
+    assert "s3cr3t" not in str(app.conf.table(with_defaults=False))
+    assert Config.of(app).store_url == "redis://:s3cr3t@localhost/0"
+
+
+def test_a_password_is_masked_under_a_namespace_too() -> None:
+    app = Celery("shop", set_as_current=False)
+    app.config_from_object({"CELERY_LEGION_STORE_URL": "redis://:s3cr3t@localhost/0"}, namespace="CELERY")
+
+    assert Config.of(app).store_url == "redis://:s3cr3t@localhost/0"
+    assert "s3cr3t" not in app.conf.humanize(with_defaults=False)
+
+
+def test_no_error_shows_a_password() -> None:
+    for url in ("redis://:s3cr3t@one;redis://:s3cr3t@two", "user:s3cr3t@host"):
+        with pytest.raises(ConfigurationError) as caught:
+            config(legion_store_url=url)
+        assert "s3cr3t" not in str(caught.value)
+
+
+def test_an_unknown_setting_under_a_namespace_is_named_as_it_was_written() -> None:
+    app = Celery("shop", broker=REDIS, set_as_current=False)
+    app.config_from_object({"CELERY_LEGION_RUN_LEESE": 1}, namespace="CELERY")
+
+    with pytest.raises(UnknownSettingError, match="did you mean 'celery_legion_run_lease'"):
+        Config.of(app)
+
+
+@pytest.mark.parametrize("broker", [f"{REDIS};redis://other", [REDIS, "redis://other"], "sentinel://one:26379"])
+def test_a_broker_of_several_servers_names_no_store(broker: Any) -> None:
+    with pytest.raises(ConfigurationError, match="legion_store_url") as caught:
+        config(broker=broker)
+    assert "server" in str(caught.value)
+
+
+def test_a_broker_over_tls_makes_a_store_over_tls() -> None:
+    made = config(broker_use_ssl={"ssl_cert_reqs": ssl.CERT_NONE, "ssl_ca_certs": "/ca.pem"})
+
+    assert made.store_url == "rediss://localhost:6379/0?ssl_cert_reqs=none&ssl_ca_certs=%2Fca.pem"
+
+
+@pytest.mark.parametrize("main", [None, "", "__main__"])
+def test_an_app_without_a_name_has_a_prefix_all_the_same(main: str | None) -> None:
+    assert config(main=main).key_prefix == "legion:celery"
+
+
+def test_a_setting_that_is_none_is_unset() -> None:
+    assert config(legion_run_lease=None).run_lease == timedelta(seconds=60)

@@ -113,3 +113,46 @@ def test_legion_made_twice_is_one_schedule(app: Celery, legion: Legion) -> None:
     legion.call(prune).hourly()
 
     assert "tests.unit.registration.chores.prune" in Legion(app).jobs
+
+
+def test_a_periodic_task_added_late_is_a_job_all_the_same(app: Celery, legion: Legion) -> None:
+    task = app.task(prune, name="prune")
+
+    @app.on_after_finalize.connect
+    def register(sender: Celery, **_: object) -> None:
+        sender.add_periodic_task(5, task.s(), name="at-finalize")
+
+    assert "at-finalize" in legion.jobs
+    app.add_periodic_task(5, task.s(), name="afterwards")
+    assert "afterwards" in legion.jobs
+
+
+def test_a_loop_that_gives_two_jobs_one_name_is_refused(legion: Legion) -> None:
+    for seconds in (5, 7):
+        legion.call(prune).every(seconds)
+
+    with pytest.raises(DuplicateJobError, match="give one of them another name"):
+        legion.jobs
+
+
+def test_legion_that_comes_after_the_schedule_was_read_guards_it(app: Celery) -> None:
+    app.conf.beat_schedule = {"five": {"task": "t", "schedule": 5}}
+    assert Context.of(app).registry.jobs["five"].policy.overlap is Overlap.ALLOW
+
+    assert Legion(app).jobs["five"].policy.overlap is Overlap.SKIP
+
+
+def test_a_condition_that_cannot_be_hashed_is_fine(legion: Legion) -> None:
+    class Gate(list[int]):
+        def __call__(self) -> bool:
+            return True
+
+    legion.call(prune).hourly().when(Gate()).name("gated")
+
+    assert len(legion.jobs["gated"].policy.when) == 1
+
+
+def test_a_hundred_jobs_on_one_crontab_share_one_trigger(app: Celery, legion: Legion) -> None:
+    app.conf.beat_schedule = {str(n): {"task": "t", "schedule": crontab(minute=0)} for n in range(100)}
+
+    assert len({id(job.trigger) for name, job in legion.jobs.items() if name.isdigit()}) == 1

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery import Celery, shared_task
+from celery import Celery, Task, shared_task
 
-from celery_legion import Legion, scheduled
+from celery_legion import Legion, registry, scheduled
 from celery_legion.errors import DuplicateJobError, InvalidJobError, NamelessActionError
-from celery_legion.job import Overlap
+from celery_legion.job import CatchUp, Overlap
 from celery_legion.triggers import Cron, Interval
 
 HERE = __name__
@@ -151,3 +151,77 @@ def test_an_unknown_keyword_is_named_with_what_was_meant(legion: Legion) -> None
 def test_an_unknown_frequency_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="fortnightly"):
         scheduled.fortnightly
+
+
+def test_one_decorator_serves_several_functions(legion: Legion) -> None:
+    nightly = scheduled.daily_at("02:00", args=(1,), tags="night")
+    nightly(plain)
+    nightly(other)
+
+    assert {job.args for job in code(legion).values()} == {(1,)}
+    assert len(code(legion)) == 2
+
+
+def other(*args: object) -> object:
+    return args
+
+
+def test_catching_up_is_said_with_window_and_limit(legion: Legion) -> None:
+    scheduled.hourly(catch_up="all", catch_up_window="3h", catch_up_limit=7)(plain)
+    scheduled.hourly(catch_up_window="3h")(other)
+
+    first, second = (job.policy for job in code(legion).values())
+    assert (first.catch_up, first.catch_up_window, first.catch_up_limit) == (CatchUp.ALL, timedelta(hours=3), 7)
+    assert (second.catch_up, second.catch_up_window) == (None, timedelta(hours=3))
+
+
+class Tools:
+    def __init__(self, needed: object) -> None:
+        self.needed = needed
+
+    @staticmethod
+    def static() -> str:
+        return "static"
+
+    @classmethod
+    def of_class(cls) -> str:
+        return cls.__name__
+
+
+def test_static_and_class_methods_need_no_instance(app: Celery, legion: Legion) -> None:
+    scheduled.hourly()(vars(Tools)["static"])
+    scheduled.hourly()(vars(Tools)["of_class"])
+
+    assert {app.tasks[name]() for name in code(legion)} == {"static", "Tools"}
+
+
+async def coroutine() -> None: ...
+
+
+class TaskClass(Task):
+    name = "class-based"
+
+    def run(self) -> None: ...
+
+
+def test_what_a_worker_could_not_run_is_refused_with_advice(legion: Legion) -> None:
+    class Local:
+        def method(self) -> None: ...
+
+    for given, advice in ((coroutine, "needs a loop"), (TaskClass, "register_task"), (Local.method, "move the class")):
+        registry._decorated.clear()
+        scheduled.hourly(name="x")(given)
+        with pytest.raises(InvalidJobError, match=advice):
+            legion.jobs
+
+
+def test_a_task_of_another_app_stays_off_the_schedule(app: Celery, legion: Legion) -> None:
+    stranger = Celery("stranger", broker="redis://localhost:6379/0", set_as_current=False)
+
+    @scheduled.hourly()
+    @stranger.task(name="theirs")
+    def theirs() -> None: ...
+
+    assert code(legion) == {}
+    assert set(code(Legion(stranger))) == {"theirs"}
+    assert code(legion) == {}
