@@ -122,6 +122,7 @@ class EmbeddedValkey:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                umask=0o077,
                 preexec_fn=_die_with_parent,
             )
         deadline = time.monotonic() + READY_WITHIN
@@ -135,6 +136,7 @@ class EmbeddedValkey:
         """Write the configuration: a password on a command line would be read by everyone."""
         config = folder / "server.conf"
         descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.fchmod(descriptor, 0o600)  # one that was there already keeps its mode
         with os.fdopen(descriptor, "w") as file:
             file.write(
                 f"bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\nprotected-mode yes\n"

@@ -17,6 +17,7 @@ from celery_legion.context import Context
 from celery_legion.engine.agenda import Agenda, Standing
 from celery_legion.engine.claims import Asked, Claims, PushError
 from celery_legion.engine.delivery import Delivery
+from celery_legion.engine.journal import Journal
 from celery_legion.engine.publisher import Publisher, Send
 from celery_legion.errors import ForeignLeaderError, LegionError, StoreError
 from celery_legion.job import Job
@@ -74,7 +75,7 @@ class Engine:
         self._reap_at = self._unsent_at = 0.0
         self._silent_since: float | None = None
         self._complain_at = 0.0
-        self._shunned: set[str] = set()
+        self._journal = Journal(self.config.late_after)
         self._closed = False
 
     def tick(self) -> float:
@@ -138,7 +139,7 @@ class Engine:
             logger.warning("the lead could not be given up and runs out by itself: %s", exc)
 
     def _pass(self) -> float:
-        jobs = self.context.registry.jobs
+        jobs = self._read_jobs()
         if self._info is None or jobs is not self._jobs:
             self._know(jobs)
         pulse = self._pulse()
@@ -175,6 +176,16 @@ class Engine:
             raise ForeignLeaderError(self.config.key_prefix, self._info.app, theirs)
         return pulse
 
+    def _read_jobs(self) -> Mapping[str, Job]:
+        """Return the app's jobs; when one that was added meanwhile is broken, those that were known before."""
+        try:
+            return self.context.registry.jobs
+        except LegionError as exc:
+            if self._info is None:
+                raise
+            self._say(logging.ERROR, "the schedule stays as it was: %s", exc)
+            return self._jobs
+
     def _know(self, jobs: Mapping[str, Job]) -> None:
         """Take in the app's jobs; whoever leads loads them anew."""
         self._jobs = jobs
@@ -195,7 +206,8 @@ class Engine:
         self._unsent_at = self.context.clock.monotonic() + UNSENT_EVERY
 
     def _load(self, mark: datetime) -> None:
-        self._jobs = self.context.registry.jobs
+        if self._info is None:
+            self._jobs = self.context.registry.jobs
         enabled = [job for job in self._jobs.values() if job.enabled]
         sights: dict[str, Sight] = {}
         for some in _chunks(enabled, SIGHT_LIMIT):
@@ -294,7 +306,7 @@ class Engine:
         verdicts = self.context.store.claim([one.claim for one in asked], self.owner, epoch, self.config.leader_lease)
         granted = []
         for one, verdict in zip(asked, verdicts, strict=True):
-            self._report(one, verdict, now)
+            self._journal.write(one, verdict, now)
             if verdict.granted is Granted.RUN and one.dispatch is not None:
                 if one.error is not None:
                     self._delivery.refuse(one.dispatch, one.error)
@@ -302,28 +314,6 @@ class Engine:
                     granted.append(one.dispatch)
         self._delivery.deliver(granted)
         return verdicts
-
-    def _report(self, one: Asked, verdict: Verdict, now: datetime) -> None:
-        job = one.claim.job
-        for lapse in one.claim.lapses:
-            logger.warning(
-                "job %s: %d fires up to %s %s (%s)", job, lapse.count, lapse.last, lapse.state.value, lapse.reason
-            )
-        late = now - one.claim.fire_time
-        if verdict.granted is Granted.RUN:
-            self._shunned.discard(job)
-            if late > self.config.late_after:
-                logger.warning("job %s is late by %.0f s", job, late.total_seconds())
-        elif verdict.granted is Granted.OVERLAP:
-            logger.info("job %s: fire %s skipped, run %s is not over", job, one.claim.fire_time, verdict.holder)
-        elif verdict.granted is Granted.NO_WORKER and job not in self._shunned:
-            self._shunned.add(job)
-            logger.error(
-                "job %s: run %s waits in queue %r, which no worker with Legion(app) consumes; its fires are skipped",
-                job,
-                verdict.holder,
-                one.claim.queue,
-            )
 
     def _keep(self, now: datetime) -> None:
         """Send again what got stuck, and end what nobody else will."""

@@ -64,15 +64,16 @@ class Proxy:
 
     def heal(self) -> None:
         """Forward again; connections that were made or used meanwhile are reset, since bytes of theirs are lost."""
-        was, self._mode = self._mode, Mode.PASS
-        if was is Mode.BLACKHOLE:
-            self.reset()
+        # In one step: a connection that lost bytes must not pass a later one before it is reset.
+        with self._lock:
+            if self._mode is Mode.BLACKHOLE:
+                self._drop_all()
+            self._mode = Mode.PASS
 
     def reset(self) -> None:
         """Reset every open connection."""
         with self._lock:
-            for sock in list(self._pairs):
-                self._drop(sock)
+            self._drop_all()
 
     def close(self) -> None:
         """Stop and close everything."""
@@ -133,6 +134,10 @@ class Proxy:
                 target.sendall(data)
             except OSError:
                 self._drop(source)
+
+    def _drop_all(self) -> None:
+        for sock in list(self._pairs):
+            self._drop(sock)
 
     def _drop(self, sock: socket.socket) -> None:
         other = self._pairs.pop(sock, None)

@@ -73,6 +73,18 @@ def test_its_folder_and_its_configuration_are_its_owners_alone(server: EmbeddedV
     assert stat.S_IMODE((server.folder / "server.conf").stat().st_mode) == 0o600
 
 
+def test_in_a_folder_open_to_all_its_password_and_data_are_still_its_owners_alone(tmp_path: Path) -> None:
+    (tmp_path / "server.conf").touch(mode=0o644)
+    tmp_path.chmod(0o755)
+    with EmbeddedValkey(tmp_path) as server:
+        client(server).set("key", "value")
+        written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "server.log"]
+        assert {path.name: oct(path.stat().st_mode & 0o077) for path in written} == {
+            path.name: "0o0" for path in written
+        }
+        assert any(path.suffix == ".aof" for path in written)
+
+
 def test_it_comes_back_on_the_same_port_with_its_data_after_a_stop(server: EmbeddedValkey) -> None:
     url, pid = server.url(), server.pid
     client(server).set("key", "value")

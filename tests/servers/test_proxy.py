@@ -117,6 +117,7 @@ def test_healing_resets_connections_that_lost_bytes_and_serves_new_ones(proxy: P
         ask(line, b"before")
         proxy.blackhole()
         line.sendall(b"lost")
+        assert hears_nothing(line)
         proxy.heal()
         assert is_cut(line)
     with dial(proxy) as line:

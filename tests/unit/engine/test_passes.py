@@ -431,6 +431,30 @@ def test_a_burst_is_claimed_in_parts_and_the_lead_renewed_between_them(
     assert max(verdicts) == 200
 
 
+def test_a_broken_job_that_is_added_later_leaves_the_schedule_as_it_was(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make()
+    engine.tick()
+    engine.context.registry.add_entry("broken", {"task": "t", "schedule": "often"})
+    clock.advance(MINUTE)
+    engine.tick()
+
+    assert len(broker.sent) == 1
+    assert "the schedule stays as it was" in caplog.text
+
+
+def test_a_job_that_is_added_later_is_scheduled(make: Callable[..., Engine], clock: FakeClock, broker: Broker) -> None:
+    engine = make()
+    engine.tick()
+    engine.context.registry.add_entry("later", {"task": "t", "schedule": 30})
+    engine.tick()
+    clock.advance(timedelta(seconds=30))
+    engine.tick()
+
+    assert [dispatch.job for dispatch in broker.sent] == ["later"]
+
+
 def test_closing_resigns_and_may_happen_twice(make: Callable[..., Engine], broker: Broker) -> None:
     first, second = make(), make()
     first.tick()
