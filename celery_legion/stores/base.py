@@ -239,7 +239,7 @@ class ReadingStore(Protocol):
         ...
 
     def runs(self, job: str | None, limit: int) -> list[Record]:
-        """Return the newest records, newest first: of one job, or (None) of all."""
+        """Return the newest records, newest first: of one job, or (None) of all, which is read in several acts."""
         ...
 
     def locks(self) -> list[Lock]:

@@ -115,6 +115,17 @@ class ReadingConformance(Case):
         ]
         assert [found.id for found in store.runs(None, 2)] == ["b-2", None]
 
+    def test_the_newest_records_of_many_jobs_come_in_order(self, store: Store, clock: Advancing) -> None:
+        names = [f"job-{number}" for number in range(45)]
+        know(store, *names)
+        grant(store, *(fire(1, name) for name in names))
+        clock.advance(self.tick)
+        grant(store, fire(2, "job-44"), fire(2, "job-0"))
+        newest = {(found.job, found.fire_time) for found in store.runs(None, 2)}
+        assert newest == {("job-44", minute(2)), ("job-0", minute(2))}
+        assert len(store.runs(None, 40)) == 40
+        assert len({(found.job, found.fire_time) for found in store.runs(None, 100)}) == 47
+
     def test_a_run_is_as_new_as_its_claim_among_the_records_of_all(self, store: Store, clock: Advancing) -> None:
         know(store, "ends", "starts")
         token = run(store, fire(1, "ends"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from celery_legion.clock import from_ms, to_ms
@@ -12,6 +12,9 @@ from celery_legion.run import Record, State
 from celery_legion.stores.base import Holder, JobState, Lead, Lock, Pause, SchedulerInfo, WorkerInfo
 from celery_legion.stores.redis.connection import Connection
 from celery_legion.stores.redis.records import moment, read_item, read_pause, read_run
+
+JOBS_A_CALL = 20
+"""Most jobs whose records one script reads: with 100 records each it blocks the server for a few milliseconds."""
 
 
 class Reading:
@@ -72,11 +75,20 @@ class Reading:
         """See :meth:`.ReadingStore.runs`."""
         if limit <= 0:
             return []
-        items = [read_item(name, item) for name, item in self._run("runs", (job or "", limit))]
-        found = [item for item in items if item is not None]
-        if job is None:
+        found: list[tuple[datetime, Record]] = []
+        over = 0
+        while True:
+            following, rows = self._run("runs", (job or "", limit, over, JOBS_A_CALL))
+            found += [item for item in (read_item(name, item) for name, item in rows) if item is not None]
+            if job is not None:
+                break
             found.sort(key=lambda item: item[0], reverse=True)
-        return [record for _, record in found[:limit]]
+            del found[limit:]
+            # The jobs come by their newest record: none of a later one can be among these any more.
+            if not following or (len(found) == limit and found[-1][0] > from_ms(int(float(following)))):
+                break
+            over += JOBS_A_CALL
+        return [record for _, record in found]
 
     def locks(self) -> list[Lock]:
         """See :meth:`.ReadingStore.locks`."""
