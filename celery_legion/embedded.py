@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from celery_legion.errors import LegionError
 ON_PATH = ("valkey-server", "redis-server")
 READY_WITHIN = 10.0
 STOPS_WITHIN = 5.0
+PORT_TRIES = 3
 PR_SET_PDEATHSIG = 1
 
 # Loaded here, not in the child between fork and exec.
@@ -47,7 +49,8 @@ class ServerFailedError(LegionError, RuntimeError):
         self.log = log
 
     def __str__(self) -> str:
-        return f"the embedded Valkey did not start: {self.log or 'it said nothing'}"
+        said = self.log or "it said nothing"
+        return f"the embedded Valkey did not start ({said}); start a server yourself and name it in legion_store_url"
 
 
 def find_server() -> Path:
@@ -111,19 +114,32 @@ class EmbeddedValkey:
         if self.folder is None:
             self.folder = self._given or Path(tempfile.mkdtemp(prefix="legion-valkey-"))
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self.port:
+        if self.port:
+            self._launch(binary, self.folder)
+            return
+        for tries_left in reversed(range(PORT_TRIES)):
             self.port = _free_port()
-        config = self._write_config(self.folder)
-        log = self.folder / "server.log"
+            try:
+                self._launch(binary, self.folder)
+                return
+            except ServerFailedError:
+                # Another process may have taken the port between its choice and the server's start.
+                self.port = 0
+                if not tries_left:
+                    raise
+
+    def _launch(self, binary: Path, folder: Path) -> None:
+        config = self._write_config(folder)
+        log = folder / "server.log"
         with log.open("ab") as out:
             self._process = subprocess.Popen(
                 [str(binary), str(config)],
-                cwd=self.folder,
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 umask=0o077,
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(_die_with_parent, os.getpid()),
             )
         deadline = time.monotonic() + READY_WITHIN
         while not self._answers():
@@ -200,8 +216,11 @@ def _free_port() -> int:
         return port
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     # In a new session, so that a terminal's Ctrl-C does not end the store before those who use it.
     os.setsid()
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            # It died before the wish was made.
+            os._exit(1)
