@@ -19,7 +19,7 @@ from celery.result import denied_join_result
 
 from celery_legion.context import Context
 from celery_legion.engine import Dispatch, Engine
-from celery_legion.errors import BrokerUnavailableError, EagerTasksError, LegionError
+from celery_legion.errors import EagerTasksError, LegionError
 from celery_legion.interop import celery_schedule
 from celery_legion.job import Job
 from celery_legion.url import safe_url
@@ -71,6 +71,8 @@ class Scheduler(beat.Scheduler):
             raise EagerTasksError
         registry = self.context.registry
         jobs = registry.jobs
+        # Opened, not talked to: a URL that no driver takes is refused here and not by the first pass.
+        _ = self.context.store
         logger.debug("%d jobs, store %s", len(jobs), self.context.config.key_prefix)
 
     @property
@@ -114,13 +116,7 @@ class Scheduler(beat.Scheduler):
             StoreUnavailableError: The store does not answer.
             BrokerUnavailableError: Claimed runs wait for the broker; any scheduler sends them later.
         """
-        claimed = self.engine.run_once()
-        if self.engine.stuck:
-            broker = self.app.connection_for_write().as_uri()
-            raise BrokerUnavailableError(
-                broker, "what was claimed waits for it and is sent by the next scheduler that reaches it"
-            )
-        return claimed
+        return self.engine.run_once()
 
     @property
     def engine(self) -> Engine:

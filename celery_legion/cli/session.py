@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -35,7 +36,8 @@ def open_context(ctx: click.Context) -> Context:
         click.UsageError: The command line names no app.
     """
     app = getattr(ctx.obj, "app", None)
-    if app is None:
+    # Without -A, Celery hands over an app of its own, which knows no jobs.
+    if app is None or (app.main == "default" and not os.environ.get("CELERY_CONFIG_MODULE")):
         raise click.UsageError("no app: say which with `celery -A yourapp legion …`")
     app.loader.import_default_modules()
     app.finalize()

@@ -38,6 +38,12 @@ class Delivery:
         self._retention = retention
         self._patience = patience
         self._owed: list[str] = []
+        self._failure: BrokerUnavailableError | None = None
+
+    def take_failure(self) -> BrokerUnavailableError | None:
+        """Return how the broker failed since this was last asked, None if it did not."""
+        failure, self._failure = self._failure, None
+        return failure
 
     @property
     def stuck(self) -> bool:
@@ -62,7 +68,7 @@ class Delivery:
             try:
                 known = self._publisher.publish(batch, self._send)
             except BrokerUnavailableError as exc:
-                logger.error("%s; claimed runs wait, next try in %.0f s", exc, self._publisher.retry_in())
+                self._failure = exc
                 self.confirm(exc.delivered)
                 return
             self.confirm(known)

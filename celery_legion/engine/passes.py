@@ -19,7 +19,7 @@ from celery_legion.engine.claims import Asked, Claims, PushError
 from celery_legion.engine.delivery import Delivery
 from celery_legion.engine.journal import Journal
 from celery_legion.engine.publisher import Publisher, Send
-from celery_legion.errors import ForeignLeaderError, LegionError, StoreError
+from celery_legion.errors import BrokerUnavailableError, ForeignLeaderError, LegionError, StoreError
 from celery_legion.job import Job
 from celery_legion.planner import Plan, Rules, judge, plan, trigger_print
 from celery_legion.run import Reason
@@ -95,6 +95,9 @@ class Engine:
             logger.exception("a scheduling pass failed; the next one starts over")
             self._stand_down()
             return LONGEST_WAIT
+        finally:
+            if (failure := self._delivery.take_failure()) is not None:
+                logger.error("%s; claimed runs wait, next try in %.0f s", failure, self._delivery.retry_in)
 
     def run_once(self) -> int:
         """Claim and send everything due, beside whoever leads; return how many runs were claimed.
@@ -103,6 +106,7 @@ class Engine:
 
         Raises:
             StoreUnavailableError: The store does not answer.
+            BrokerUnavailableError: What was claimed waits for the broker; any scheduler sends it later.
         """
         now = self.context.clock.now()
         self._load(now.replace(second=0, microsecond=0) - MILLISECOND)
@@ -111,12 +115,10 @@ class Engine:
             claimed += self._claim_due(due, now, None)
         self._delivery.send_again(now, STUCK_AFTER, self._jobs, self._claims)
         self._reap()
+        if (failure := self._delivery.take_failure()) is not None:
+            cause = f"{failure.cause}; what was claimed waits and is sent by the next scheduler that reaches it"
+            raise BrokerUnavailableError(failure.broker, cause) from failure
         return claimed
-
-    @property
-    def stuck(self) -> bool:
-        """Whether the broker did not take what was last sent to it."""
-        return self._delivery.stuck
 
     def wait(self, seconds: float) -> None:
         """Wait until nudged, or for *seconds*."""
@@ -125,18 +127,17 @@ class Engine:
     def close(self) -> None:
         """Resign on a fresh connection, within 300 ms, and drop everything else.
 
-        May be called twice and from a signal handler.
+        May be called twice, and from a signal handler, also in the middle of itself: a second signal ends what
+        the first one's handler was doing, so only a resignation that was answered counts.
         """
-        if self._closed:
-            return
-        self._closed = True
-        if self._info is None:
+        if self._closed or self._info is None:
             return
         try:
             store = self.context.fresh_store(CLOSING)
             store.resign(self.owner)
         except LegionError as exc:
             logger.warning("the lead could not be given up and runs out by itself: %s", exc)
+        self._closed = True
 
     def _pass(self) -> float:
         jobs = self._read_jobs()

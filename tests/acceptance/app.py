@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 
 from celery_legion import Legion, current_run, scheduled
+from tests.acceptance.names import LONG_NAME
 
 env = os.environ
 app = Celery("acceptance", broker=env["LEGION_TEST_BROKER"], backend=env.get("LEGION_TEST_RESULTS") or None)
@@ -67,6 +68,10 @@ if "spread" in JOBS:
         legion.task("entry", args=[f"spread-{second}"]).cron(f"* * * * * {second}").name(f"spread-{second}")
 
 
+if "minutely" in JOBS:
+    legion.task("entry", args=["minutely"]).every_minute().name("minutely")
+
+
 @app.task(name="entry")
 def entry(word: str) -> None:
     record(word)
@@ -95,3 +100,4 @@ if "kinds" in JOBS:
         sender.add_periodic_task(1.0, periodic.s(), name="periodic")
 
     legion.call(fluent).daily_at("02:00").timezone("Europe/Berlin").name("nightly").description("at night")
+    legion.task("entry", args=["long"]).every("1s").name(LONG_NAME).tags("a-tag-of-some-length", "and-another-one")

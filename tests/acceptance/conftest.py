@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ import pytest
 from celery_legion.embedded import EmbeddedValkey
 from tests.acceptance.ledger import Ledger
 from tests.servers.processes import ROOT, Process, Processes
-
-pytestmark = pytest.mark.e2e
 
 
 @dataclass
@@ -28,7 +27,6 @@ class Shop:
     env: dict[str, str]
     ledger: Ledger
     module: str = "tests.acceptance.app"
-    extra: dict[str, str] = field(default_factory=dict)
 
     def beat(self, *args: str) -> Process:
         return self.processes.beat(self.module, *args, env=self.env)
@@ -36,22 +34,50 @@ class Shop:
     def worker(self, *args: str) -> Process:
         return self.processes.worker(self.module, "-c", "4", *args, env=self.env)
 
-    def command(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-        merged = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **self.env, **env}
+    def celery(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "celery", "-A", self.module, "legion", *args],
+            [sys.executable, "-m", "celery", "-A", self.module, *args],
             capture_output=True,
             text=True,
-            env=merged,
+            env=self._environment(env),
             cwd=ROOT,
             timeout=60,
             check=False,
         )
 
+    def command(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.celery("legion", *args, **env)
+
     def read(self, *args: str) -> Any:
         done = self.command(*args, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+    def on_terminal(self, *args: str, **env: str) -> str:
+        """Return what a command shows on a terminal."""
+        ours, theirs = pty.openpty()
+        with open(ours, "rb", buffering=0) as screen:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", self.module, "legion", *args],
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                env=self._environment({"TERM": "xterm-256color", **env}),
+                cwd=ROOT,
+            )
+            os.close(theirs)
+            shown = b""
+            try:
+                while data := screen.read(65536):
+                    shown += data
+            except OSError:
+                pass  # how Linux says that the other side is closed
+            assert process.wait(30) == 0, shown
+        return shown.decode()
+
+    def _environment(self, env: dict[str, str]) -> dict[str, str]:
+        merged = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **self.env, **env}
+        return {name: value for name, value in merged.items() if name != "NO_COLOR" or name in env}
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +89,16 @@ def test_beat_stays_up_while_its_store_is_unreachable_and_shows_no_password(bad:
     assert beat.terminate() == 0
     assert "hunter2" not in beat.output
     assert not list(ROOT.glob("celerybeat-schedule*"))
+
+
+def test_a_command_without_an_app_asks_for_one() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "legion", "list"], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 2
+    assert "celery -A yourapp legion" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_job_is_exit_code_4_with_what_was_meant(bad: Callable[..., Shop]) -> None:
