@@ -144,13 +144,17 @@ def job_of_entry(
         trigger, made = to_trigger(entry.get("schedule"), app, bool(entry.get("relative")))
     except (TriggerError, TypeError, ValueError) as exc:
         raise InvalidJobError(name, f"its beat_schedule entry has no schedule that works: {exc}") from exc
+    try:
+        options = _options(entry.get("options") or NOTHING, {} if shared is None else shared)
+    except Exception as exc:
+        raise InvalidJobError(name, f"its beat_schedule entry has options that cannot be copied: {exc}") from exc
     return Job(
         name=name,
         action=_action(task),
         trigger=trigger,
         args=tuple(entry.get("args") or ()),
         kwargs=entry.get("kwargs") or NOTHING,
-        options=_options(entry.get("options") or NOTHING, {} if shared is None else shared),
+        options=options,
         source=Source.BEAT,
         policy=policy,
         place="beat_schedule",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import time, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -130,11 +130,3 @@ class Job:
     def lock(self) -> str:
         """The name of the job's lock: its own, unless the policy names a shared one."""
         return self.policy.lock_name or self.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fire:
-    """One due instant of one job. The UTC instant is its identity."""
-
-    job: str
-    time: datetime

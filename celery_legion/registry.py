@@ -149,7 +149,9 @@ class Registry:
         if not self._app.finalized:
             self._app.finalize(auto=True)
         while self._late:
-            self._late.pop(0)()
+            self._late[0]()
+            # Only now: one that failed is called again, and its jobs are not silently missing.
+            self._late.pop(0)
 
     def _build(self) -> dict[str, Job]:
         app = self._app

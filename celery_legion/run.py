@@ -57,7 +57,6 @@ class Reason(StrEnum):
     OVERLAP = "overlap"
     PAUSED = "paused"
     CONDITION = "condition"
-    ENVIRONMENT = "environment"
     PAST_DEADLINE = "past_deadline"
     CATCH_UP = "catch_up"
     LIMIT = "limit"

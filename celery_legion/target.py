@@ -17,6 +17,9 @@ from celery_legion.job import NOTHING, Action, ActionKind
 METHODS = ("__call__", "run", "handle")
 """What is called of a class, the first that it has."""
 
+KNOWN = "legion_callables"
+"""The app's attribute that holds which callable each task's name stands for."""
+
 CANVAS = ("chain", "group", "chord")
 
 
@@ -69,6 +72,10 @@ class Target:
         if is_task(given):
             return Action(str(given.name))
         name = self._callable_name(app, job_name)
+        known = vars(app).setdefault(KNOWN, {})
+        if known.setdefault(name, _source(given)) != _source(given):
+            problem = f"the callable at {self.place} has the same qualified name as another one, {name!r}; "
+            raise InvalidJobError(job_name or name, problem + "make them Celery tasks with names of their own")
         if name not in app._tasks:
             app.task(name=name, shared=False)(self._runner())
         return Action(name, ActionKind.CALLABLE)
@@ -90,8 +97,15 @@ class Target:
         return self.args, self.kwargs
 
     def _callable_name(self, app: Any, job_name: str | None) -> str:
+        owner = getattr(self.given, "__self__", None) if inspect.ismethod(self.given) else None
+        if owner is not None and not inspect.isclass(owner) and job_name is not None:
+            # A method of one object among others: its qualified name is that of all of them.
+            return job_name
         if (name := qualified_name(self.given)) is not None:
             module, short = name
+            if inspect.isclass(owner):
+                # An inherited class method is another one for each class.
+                module, short = owner.__module__, f"{owner.__qualname__}.{self.given.__name__}"
             return str(app.gen_task_name(short, module))
         if job_name is None:
             what = "a lambda" if getattr(self.given, "__name__", "") == "<lambda>" else _describe(self.given)
@@ -112,6 +126,14 @@ class Target:
 
         run.__doc__ = getattr(given, "__doc__", None)
         return run
+
+
+def _source(given: Any) -> tuple[object, ...]:
+    """Return where a callable's code was written: the same for a module that is loaded again."""
+    code = getattr(getattr(given, "__func__", given), "__code__", None)
+    if code is None:
+        return (getattr(given, "__module__", None), getattr(given, "__qualname__", None))
+    return (code.co_filename, code.co_firstlineno, code.co_name)
 
 
 def is_task(given: Any) -> bool:

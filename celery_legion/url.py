@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit, urlunsplit
 
 
@@ -9,10 +10,11 @@ def safe_url(url: str) -> str:
     """Return *url* with ``***`` for its password; one that cannot be read is shown by its scheme only."""
     try:
         parts = urlsplit(url)
+        query = re.sub(r"(?i)(\b\w*password=)[^&]*", r"\1***", parts.query)
         if parts.password is None:
-            return url
+            return url if query == parts.query else urlunsplit(parts._replace(query=query))
         host = parts.hostname or ""
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return url.partition("://")[0] + "://***"
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}{port}"))
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}{port}", query=query))

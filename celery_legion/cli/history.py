@@ -15,6 +15,9 @@ from celery_legion.context import Context
 from celery_legion.errors import UnknownJobError
 from celery_legion.run import Record, State
 
+STRETCH = 2_000
+"""Newest records that failures are picked from."""
+
 FAILED = frozenset({State.FAILED, State.LOST, State.INTERRUPTED, State.EXPIRED, State.MISSED})
 
 
@@ -55,7 +58,7 @@ def command(ctx: click.Context, job: str | None, failed: bool, limit: int, as_js
     if job is not None:
         _check(context, job)
     # Failures are picked from a longer stretch, so that --limit counts what is shown.
-    records = context.store.runs(job, 10_000 if failed else limit)
+    records = context.store.runs(job, STRETCH if failed else limit)
     if failed:
         records = [record for record in records if record.state in FAILED][:limit]
     if as_json:

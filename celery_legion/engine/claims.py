@@ -22,6 +22,9 @@ from celery_legion.stores.base import Claim, Lapse, Request, Unsent
 
 logger = logging.getLogger(__name__)
 
+EXPIRY_GRACE = timedelta(seconds=5)
+"""How long after a message's expiry its worker may still say that it has expired."""
+
 
 class PushError(LegionError, ValueError):
     """A push cannot be read or names no job."""
@@ -130,7 +133,7 @@ class Claims:
             kept = encode(message) if error is None else ""
         except CodecError:
             kept = ""
-        deadline = None if job.policy.start_deadline is None else fire + job.policy.start_deadline
+        deadline = _deadline(job, fire, message)
         claim = Claim(
             job=job.name,
             fire_time=fire,
@@ -199,3 +202,16 @@ class Claims:
         if queue is None:
             return None if "exchange" in route else str(self._app.conf.task_default_queue)
         return str(getattr(queue, "name", queue))
+
+
+def _deadline(job: Job, fire: datetime, message: Message) -> datetime | None:
+    """Return the latest moment to begin: the job's own, or a while after its message expires.
+
+    A broker may drop an expired message without a word; then nobody but the reaper ends the run.
+    """
+    own = None if job.policy.start_deadline is None else fire + job.policy.start_deadline
+    expires = message.options.get("expires")
+    if not isinstance(expires, datetime) or expires.tzinfo is None:
+        return own
+    last = expires + EXPIRY_GRACE
+    return last if own is None else min(own, last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -60,6 +61,7 @@ class Engine:
         self._jobs: Mapping[str, Job] = {}
         self._pauses: dict[str, Pause] = {}
         self._version = 0
+        self._last_epoch = 0
         self._info: SchedulerInfo | None = None
         self._claims = Claims(context.app, self.config, context.enabled)
         self._delivery = Delivery(
@@ -122,7 +124,11 @@ class Engine:
 
     def wait(self, seconds: float) -> None:
         """Wait until nudged, or for *seconds*."""
-        self.context.store.wait(timedelta(seconds=seconds))
+        try:
+            self.context.store.wait(timedelta(seconds=seconds))
+        except Exception as exc:
+            logger.warning("waiting for a nudge failed: %s", exc)
+            time.sleep(seconds)
 
     def close(self) -> None:
         """Resign on a fresh connection, within 300 ms, and drop everything else.
@@ -146,6 +152,7 @@ class Engine:
         pulse = self._pulse()
         if pulse.epoch is None:
             self._stand_down()
+            self._compare(pulse)
             left = pulse.lead.expires_in.total_seconds()
             return min(LONGEST_WAIT, left + 0.005)
         now = self.context.clock.now()
@@ -177,6 +184,15 @@ class Engine:
             raise ForeignLeaderError(self.config.key_prefix, self._info.app, theirs)
         return pulse
 
+    def _compare(self, pulse: Pulse) -> None:
+        """Say that the leader has another schedule: an older version of this one, or another app of the same name."""
+        assert self._info is not None
+        lead = pulse.lead
+        if lead.info.fingerprint != self._info.fingerprint:
+            text = "%s (%s, process %d) leads under %r with another schedule than this one; if it is another app, "
+            text += "give each a legion_key_prefix of its own"
+            self._say(logging.WARNING, text, lead.owner, lead.info.host, lead.info.pid, self.config.key_prefix)
+
     def _read_jobs(self) -> Mapping[str, Job]:
         """Return the app's jobs; when one that was added meanwhile is broken, those that were known before."""
         try:
@@ -199,8 +215,19 @@ class Engine:
         self.epoch = None
 
     def _lead(self, epoch: int, now: datetime) -> None:
+        if epoch <= self._last_epoch:
+            # Epochs only grow: the store has lost what it knew. This scheduler still knows where jobs stood.
+            standings: dict[datetime, list[Standing]] = defaultdict(list)
+            for standing in self._agenda.standings.values():
+                standings[standing.mark].append(standing)
+            for mark, some in standings.items():
+                for part in _chunks(some, SIGHT_LIMIT):
+                    self._tell(mark, part)
+        elif not self._last_epoch:
+            for warning in self.context.store.warnings():
+                logger.warning("%s", warning)
         self._load(now)
-        self.epoch = epoch
+        self.epoch = self._last_epoch = epoch
         logger.info("%s leads with epoch %d: %d jobs", self.owner, epoch, len(self._agenda.standings))
         # Whoever led before may have died between its claims and their messages.
         self._delivery.send_again(now, timedelta(0), self._jobs, self._claims)
@@ -270,10 +297,13 @@ class Engine:
     def _remind(self, mark: datetime, standings: Sequence[Standing]) -> None:
         """Tell a store that has lost its marks where these jobs stood, so that no fire is lost with them."""
         logger.warning("the store has lost the marks of %d jobs; it is told them again", len(standings))
-        prints = {standing.job.name: trigger_print(standing.job.trigger) for standing in standings}
-        sights = self.context.store.sight(prints, mark)
+        sights = self._tell(mark, standings)
         for standing in standings:
             self._agenda.settle(standing, sights[standing.job.name].mark)
+
+    def _tell(self, mark: datetime, standings: Sequence[Standing]) -> dict[str, Sight]:
+        prints = {standing.job.name: trigger_print(standing.job.trigger) for standing in standings}
+        return self.context.store.sight(prints, mark)
 
     def _plan(self, standing: Standing, now: datetime) -> Plan:
         assert standing.fire is not None

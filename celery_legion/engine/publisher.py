@@ -44,6 +44,7 @@ class Publisher:
         self._pause = 0.0
         self._not_before = 0.0
         self._warned = False
+        self._suspects: set[str] = set()
 
     def ready(self) -> bool:
         """Return whether the broker may be tried now."""
@@ -62,7 +63,9 @@ class Publisher:
         """Send *dispatches* (at most a batch) and return the run ids the broker is known to have.
 
         A message that cannot be sent for its own sake has its ``error`` written and does not
-        hurt the others. After the first error of the connection nothing more of this batch is tried.
+        hurt the others. After the first error of the connection nothing more of this batch is tried; the message
+        it came with is tried alone the next time, after the others, and refused if it fails while they pass: a
+        task's own code may raise what looks like a broken connection.
 
         Raises:
             BrokerUnavailableError: The connection failed. ``delivered`` on it are the ids that were
@@ -70,20 +73,10 @@ class Publisher:
         """
         known: list[str] = []
         try:
-            producer = self._ensure_producer()
-            batched = bool(getattr(producer, "supports_batch_publish", False))
-            with self._batch(producer, batched):
-                for dispatch in dispatches:
-                    dispatch.accepted, dispatch.error = False, None
-                    dispatch.publishing = self._options
-                    send(dispatch, producer)
-                    if dispatch.error is not None and self._is_broken(dispatch.error, batched):
-                        raise dispatch.error
-                    if dispatch.error is not None and self._closed_channel(dispatch.error):
-                        self.drop()
-                        producer = self._ensure_producer()
-                    if dispatch.accepted and not batched:
-                        known.append(dispatch.run_id)
+            self._send_together([one for one in dispatches if one.run_id not in self._suspects], send, known)
+            for dispatch in dispatches:
+                if dispatch.run_id in self._suspects:
+                    self._send_alone(dispatch, send, known)
         except Exception as exc:
             if not self._is_broken(exc, batched=True):
                 raise
@@ -92,7 +85,44 @@ class Publisher:
             error.delivered = tuple(known)
             raise error from exc
         self._pause = 0.0
-        return [dispatch.run_id for dispatch in dispatches if dispatch.accepted]
+        return known
+
+    def _send_together(self, dispatches: Sequence[Dispatch], send: Send, known: list[str]) -> None:
+        producer = self._ensure_producer()
+        batched = bool(getattr(producer, "supports_batch_publish", False))
+        with self._batch(producer, batched):
+            for dispatch in dispatches:
+                error = self._send(dispatch, send, producer)
+                if error is not None and self._is_broken(error, batched):
+                    self._suspects.add(dispatch.run_id)
+                    raise error
+                if error is not None and self._closed_channel(error):
+                    self.drop()
+                    producer = self._ensure_producer()
+                if dispatch.accepted and not batched:
+                    known.append(dispatch.run_id)
+        if batched:
+            known += [dispatch.run_id for dispatch in dispatches if dispatch.accepted]
+
+    def _send_alone(self, dispatch: Dispatch, send: Send, known: list[str]) -> None:
+        error = self._send(dispatch, send, self._ensure_producer())
+        if error is not None and self._is_broken(error, batched=True):
+            # If the broker can be reached anew, the error is the message's own, and stays written on it.
+            self.drop()
+            self._ensure_producer()
+        self._suspects.discard(dispatch.run_id)
+        if dispatch.accepted:
+            known.append(dispatch.run_id)
+
+    def _send(self, dispatch: Dispatch, send: Send, producer: Any) -> Exception | None:
+        dispatch.accepted, dispatch.error = False, None
+        dispatch.publishing = self._options
+        try:
+            send(dispatch, producer)
+        except Exception as exc:
+            # Not Celery's: a monitor's wrapper, or options that cannot be copied.
+            dispatch.error = exc
+        return dispatch.error
 
     def _is_broken(self, exc: Exception, batched: bool) -> bool:
         if isinstance(exc, (OSError, OperationalError)):
@@ -122,7 +152,8 @@ class Publisher:
                 connect_timeout=self._timeout, transport_options=self._transport_options(driver)
             )
             self._connection = connection
-            connection.connect()
+            # One try: kombu's own retries would wait for seconds between them, and the engine has its own pauses.
+            connection.ensure_connection(max_retries=0)
             self._options = self._publishing(driver)
             self._producer = self._app.amqp.Producer(connection.channel(), auto_declare=False)
             self._check_batching(driver)
@@ -131,8 +162,7 @@ class Publisher:
     def _transport_options(self, driver: str) -> dict[str, Any]:
         """Return what bounds every call on the transport; a user's own shorter bound is kept."""
         given = dict(self._app.conf.broker_transport_options or {})
-        # One try a pass: the engine has its own pauses.
-        options: dict[str, Any] = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+        options: dict[str, Any] = {}
         bounded: tuple[str, ...] = ()
         if driver == "redis":
             bounded = ("socket_timeout", "socket_connect_timeout")

@@ -1,5 +1,8 @@
 """The store's contract: small protocols, with verbs chosen by what must be atomic.
 
+Leases that ended while a store was away say nothing of their workers, which could not renew: when it answers again,
+each run whose lease ended meanwhile is kept for one more moment before its job may be claimed or it is called lost.
+
 What holds for every verb: it is one atomic act; the store's own clock judges
 every expiry; the same call repeated by the same caller gives the same answer
 (a reply can be lost); a store that does not answer within ``legion_store_timeout``

@@ -23,7 +23,9 @@ class Begun:
         request = self.request()
         if request is None:
             return True
-        return request.time_start is not None and request not in state.active_requests
+        # Celery sets its start before it is among the active ones, and keeps it reserved until it is ready.
+        gone = request not in state.active_requests and request not in state.reserved_requests
+        return request.time_start is not None and gone
 
 
 class BegunRuns:

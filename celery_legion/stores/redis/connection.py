@@ -83,6 +83,9 @@ class Connection:
             except NoScriptError:
                 return client.eval(scripts.source(verb), 1, self.base, *args)
         except SILENT as exc:
+            if isinstance(exc, ReadOnlyError):
+                # The server has become a replica: its name may lead to another one by now.
+                client.connection_pool.disconnect()
             raise self.unavailable(exc) from exc
         except ResponseError as exc:
             raise StoreError(f"the store {self.name} refused {verb}: {exc}") from exc

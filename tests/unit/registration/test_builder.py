@@ -243,6 +243,29 @@ def test_callables_become_tasks_by_their_qualified_name(
     assert app.tasks[task]() == result
 
 
+def test_methods_of_several_objects_run_each_its_own(app: Celery, legion: Legion) -> None:
+    legion.call(chores.Feed("a").sync).hourly().name("sync-a")
+    legion.call(chores.Feed("b").sync).hourly().name("sync-b")
+    legion.call(chores.Feed.refresh).hourly()
+    legion.call(chores.News.refresh).hourly()
+    results = {name: app.tasks[job.action.task]() for name, job in legion.jobs.items() if job.source == "code"}
+
+    assert results == {
+        "sync-a": "synced a",
+        "sync-b": "synced b",
+        "tests.unit.registration.chores.Feed.refresh": "refreshed Feed",
+        "tests.unit.registration.chores.News.refresh": "refreshed News",
+    }
+
+
+def test_two_callables_of_one_qualified_name_are_refused_and_never_mixed_up(legion: Legion) -> None:
+    legion.call(prune).hourly().name("plain")
+    legion.call(chores.logged(prune)).hourly().name("logged")
+
+    with pytest.raises(InvalidJobError, match="same qualified name"):
+        legion.jobs
+
+
 def test_a_class_without_a_method_to_call_is_refused(legion: Legion) -> None:
     legion.call(chores.Nothing).hourly()
 

@@ -2,6 +2,7 @@
 -- ARGV: id, job, fire ms, kind, worker, retries, late (0/1), lock, limit, lock ttl ms, lease ms,
 --   visibility ms, asker, dedup ms
 -- Returns {answer, token, attempt, wait ms, fire of the previous success or ""}
+hear()
 local id, job, fire, kind, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local retries, late, lock, limit = tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8], ARGV[9]
 local ttl, lease, visibility, asker, dedup = ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13], tonumber(ARGV[14])
@@ -53,7 +54,7 @@ local token = redis.call('INCR', key('token'))
 local attempt = tonumber(run.attempt) + 1
 if tonumber(run.limit) > 0 then hold(run.lock, id, now + lease) end
 redis.call('HSET', key('run:' .. id), 'state', 'running', 'token', token, 'attempt', attempt, 'worker', worker,
-  'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'accepted', 0, 'asker', asker)
+  'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'accepted', 0, 'asker', asker, 'revived', 0)
 redis.call('HSETNX', key('run:' .. id), 'started', now)
 redis.call('HDEL', key('run:' .. id), 'msg', 'reason', 'ended')
 redis.call('ZREM', key('unsent'), id)

@@ -3,6 +3,7 @@
 --   job, fire ms, mark ms ("" = any), run id ("" = none), kind, lapses as JSON ("" = none),
 --   lock, limit, lock ttl ms, message, deadline ms ("" = none), queue, watched (0/1)
 -- Returns for each {verdict, mark ms or "", holder}
+hear()
 local owner, epoch, size = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local FIELDS = 13
 local answers = {}

@@ -3,7 +3,7 @@
 local worker = ARGV[1]
 local ids = {}
 for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
-  local run = redis.call('HMGET', key('run:' .. id), 'worker', 'state', 'late', 'accepted', 'attempt', 'ttl', 'visibility', 'deadline')
+  local run = redis.call('HMGET', key('run:' .. id), 'worker', 'state', 'late', 'accepted', 'attempt', 'ttl', 'visibility', 'deadline', 'lock')
   if run[1] == worker and run[2] == 'running' then
     if run[3] == '1' then
       redis.call('HSET', key('run:' .. id), 'lease', now, 'accepted', 0, 'asker', '')
@@ -16,6 +16,7 @@ for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
       local deadline = tonumber(run[8])
       if deadline and deadline < over then over = deadline end
       redis.call('ZADD', key('queued'), over, id)
+      if redis.call('ZSCORE', key('lock:' .. run[9]), id) then hold(run[9], id, now + tonumber(run[6])) end
       ids[#ids + 1] = id
     end
   end

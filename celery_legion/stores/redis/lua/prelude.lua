@@ -18,6 +18,7 @@
 --   wins                hash    job -> fire time of its last success
 --   inbox               list    pushes, oldest last
 --   version             int     of the schedule; changed: zset job -> version; jobs, pauses: hash job -> JSON
+--   heard               int     when a scheduler or worker was last heard of
 --   workers             zset    worker -> lease end; worker: hash worker -> JSON
 --   queue:<name>        zset    worker -> lease end; queues: set of names ever registered
 local base = KEYS[1]
@@ -152,6 +153,26 @@ local function admit(id, run, dedup)
     end
   end
   return false
+end
+
+-- When nobody has been heard of for a while, the store was away (or nobody was there): workers could not renew, so
+-- leases that ended meanwhile say nothing. Each such run gets one more moment to be renewed in, once between two
+-- renewals, before anyone may claim its job or call it lost. Every verb that judges leases begins with this.
+local SILENCE, MOMENT = 3000, 10000
+
+local function hear()
+  local heard = tonumber(redis.call('GET', key('heard')) or now)
+  redis.call('SET', key('heard'), now)
+  if now - heard < SILENCE then return end
+  for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
+    local run = redis.call('HMGET', key('run:' .. id), 'lease', 'late', 'visibility', 'lock', 'limit', 'revived', 'state')
+    local lease = tonumber(run[1] or 0)
+    if run[7] and run[6] ~= '1' and lease > heard and lease < now + MOMENT then
+      redis.call('HSET', key('run:' .. id), 'lease', now + MOMENT, 'revived', 1)
+      redis.call('ZADD', key('live'), now + MOMENT + (run[2] == '1' and tonumber(run[3]) or 0), id)
+      if tonumber(run[5]) > 0 then hold(run[4], id, now + MOMENT) end
+    end
+  end
 end
 
 local function bump(name)

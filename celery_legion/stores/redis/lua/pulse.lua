@@ -1,6 +1,7 @@
 -- pulse: take or renew the lead, register the scheduler, read changes and the inbox.
 -- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid
 -- Returns {epoch or 0, lead owner, lead epoch, app, print, host, pid, ms left, version, changes, requests}
+hear()
 local owner, ttl = ARGV[1], tonumber(ARGV[2])
 local lead = key('lead')
 local holder = redis.call('HGET', lead, 'owner')

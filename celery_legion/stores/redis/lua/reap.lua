@@ -1,6 +1,9 @@
 -- reap: end what nobody else will end, and trim what the retention no longer keeps.
 -- ARGV: limit, dedup ms, ledger total, ledger age ms. Returns {id, flat run} for each ended run.
+hear()
 local limit, dedup = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- More is trimmed than is ended in one act: runs end by themselves all the time.
+local TRIMMED = 5
 local ended = {}
 
 local function end_all(index, verdict)
@@ -24,9 +27,9 @@ end_all('queued', function(run)
   return 'expired', 'queue', 0
 end)
 
-local old = redis.call('ZRANGEBYSCORE', key('ended'), '-inf', now - tonumber(ARGV[4]), 'LIMIT', 0, limit)
+local old = redis.call('ZRANGEBYSCORE', key('ended'), '-inf', now - tonumber(ARGV[4]), 'LIMIT', 0, TRIMMED * limit)
 local excess = redis.call('ZCARD', key('ended')) - tonumber(ARGV[3])
-if excess > #old then old = redis.call('ZRANGE', key('ended'), 0, math.min(excess, limit) - 1) end
+if excess > #old then old = redis.call('ZRANGE', key('ended'), 0, math.min(excess, TRIMMED * limit) - 1) end
 for _, id in ipairs(old) do
   local job = redis.call('HGET', key('run:' .. id), 'job')
   if job then redis.call('LREM', key('ledger:' .. job), -1, id) end

@@ -1,5 +1,6 @@
 -- renew: extend the leases of runs that a worker answers for.
 -- ARGV: worker, lease ms, dedup ms, then id, token, accepted (0/1) for each. Returns "ok" or "lost" for each.
+hear()
 local worker, lease, dedup = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local function renew_begun(id, run, accepted)
@@ -7,7 +8,7 @@ local function renew_begun(id, run, accepted)
   local till = now + lease
   if run.lease and tonumber(run.lease) > till then till = tonumber(run.lease) end
   if tonumber(run.limit) > 0 then hold(run.lock, id, till) end
-  redis.call('HSET', key('run:' .. id), 'lease', till)
+  redis.call('HSET', key('run:' .. id), 'lease', till, 'revived', 0)
   if accepted and run.state == 'running' then redis.call('HSET', key('run:' .. id), 'accepted', 1) end
   redis.call('ZADD', key('live'), till + (run.late == '1' and tonumber(run.visibility) or 0), id)
   return 'ok'
