@@ -55,6 +55,13 @@ if "slow" in JOBS:
         record("slow", 5.0)
 
 
+if "long" in JOBS:
+
+    @scheduled("* * * * * */2", name="long")
+    def long() -> None:
+        record("long", 22.0)
+
+
 if "tick" in JOBS:
 
     @scheduled.every_second(name="tick")
@@ -100,4 +107,4 @@ if "kinds" in JOBS:
         sender.add_periodic_task(1.0, periodic.s(), name="periodic")
 
     legion.call(fluent).daily_at("02:00").timezone("Europe/Berlin").name("nightly").description("at night")
-    legion.task("entry", args=["long"]).every("1s").name(LONG_NAME).tags("a-tag-of-some-length", "and-another-one")
+    legion.task("entry", args=["wide"]).every("1s").name(LONG_NAME).tags("a-tag-of-some-length", "and-another-one")

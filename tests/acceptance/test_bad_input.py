@@ -25,9 +25,14 @@ CASES = {
     "impossible_date": ('legion.call(f).cron("30 2 30 2 *")', "no date matches day-of-month '30'"),
     "bad_zone": ('legion.call(f).daily().timezone("Europe/Berln")', "did you mean 'Europe/Berlin'"),
     "lambda": ("legion.call(lambda: 1).hourly()", "has no stable name; give the job one"),
-    "two_jobs": ("legion.call(f).hourly()\nlegion.call(f).daily()", "give one of them another name"),
+    "two_jobs": (
+        "legion.call(f).hourly()\nlegion.call(f).daily()",
+        "badapp.py:7 and at {folder}/badapp.py:8; give one of them another name",
+    ),
     "decorated": ('@scheduled("61 * * * *")\ndef g(): ...', "cron expression '61 * * * *'"),
     "setting": ('app.conf.legion_stor_url = "x"', "did you mean 'legion_store_url'"),
+    "store": ('app.conf.legion_store_url = "mongodb://:hunter2@localhost"', "a URL with one of the schemes"),
+    "entry": ('app.conf.beat_schedule = {"x": {"schedule": 5}}', "names no task; give it a 'task'"),
 }
 
 
@@ -44,31 +49,51 @@ def bad(make_shop: Callable[..., Shop], tmp_path: Path, redis_url: str) -> Calla
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_command_says_in_one_line_what_is_wrong(bad: Callable[..., Shop], case: str) -> None:
+def test_a_command_says_in_one_line_what_is_wrong(bad: Callable[..., Shop], case: str, tmp_path: Path) -> None:
     code, words = CASES[case]
     done = bad(code).command("list")
 
     assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert words in done.stderr
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert words.format(folder=tmp_path) in line
+    assert "hunter2" not in line
 
 
-@pytest.mark.parametrize("case", ["impossible_date", "two_jobs", "setting"])
-def test_beat_says_in_one_line_what_is_wrong_and_ends(bad: Callable[..., Shop], case: str) -> None:
-    code, words = CASES[case]
+EAGER = ("legion.call(f).hourly()\napp.conf.task_always_eager = True", "turn it off to start the scheduler")
+
+
+@pytest.mark.parametrize("case", [*CASES, "eager"])
+def test_beat_says_in_one_line_what_is_wrong_and_ends(bad: Callable[..., Shop], case: str, tmp_path: Path) -> None:
+    code, words = EAGER if case == "eager" else CASES[case]
     beat = bad(code).beat()
 
     assert beat.wait(30) == 2
-    assert words in beat.output
+    [line] = [line for line in beat.output.splitlines() if "celery_legion: " in line]
+    assert words.format(folder=tmp_path) in line
+    # It is the last, and the banner stands before it.
+    assert beat.output.splitlines()[-1] == line
     assert "Traceback" not in beat.output
+    assert "hunter2" not in beat.output
 
 
-def test_beat_refuses_tasks_that_would_run_inside_it(bad: Callable[..., Shop]) -> None:
-    beat = bad("legion.call(f).hourly()\napp.conf.task_always_eager = True").beat()
+def test_a_one_shot_refuses_tasks_that_would_run_inside_it(bad: Callable[..., Shop]) -> None:
+    code, words = EAGER
+    done = bad(code).command("run")
 
-    assert beat.wait(30) == 2
-    assert "turn it off to start the scheduler" in beat.output
-    assert "Traceback" not in beat.output
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert words in line
+
+
+def test_a_word_that_no_schedule_knows_is_no_trace_back(bad: Callable[..., Shop]) -> None:
+    # Celery's own report of an app's module that cannot be imported.
+    done = bad("legion.call(f).dayly()").command("list")
+
+    assert done.returncode == 2
+    assert "dayly" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("command", ["list", "history", "run"])

@@ -44,7 +44,7 @@ def test_jobs_of_every_kind_run(make_shop: Callable[..., Shop], redis_url: str) 
     shop = make_shop(redis_url, redis_url, "kinds")
     shop.worker()
     beat = shop.beat()
-    for job in ("decorated", "fluent", "entry", "periodic", "long"):
+    for job in ("decorated", "fluent", "entry", "periodic", "wide"):
         eventually(lambda job=job: len(shop.ledger.starts(job)) >= 2, 20, f"two runs of {job}")  # type: ignore[misc]
     assert beat.terminate() == 0
     by_name = {row["name"]: row for row in shop.read("list")}
