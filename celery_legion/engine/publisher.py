@@ -107,9 +107,14 @@ class Publisher:
     def _send_alone(self, dispatch: Dispatch, send: Send, known: list[str]) -> None:
         error = self._send(dispatch, send, self._ensure_producer())
         if error is not None and self._is_broken(error, batched=True):
-            # If the broker can be reached anew, the error is the message's own, and stays written on it.
             self.drop()
-            self._ensure_producer()
+            if not known:
+                # Nothing passes now: a broker may greet and still take no message, as one short of memory does.
+                raise error
+            # On a line of its own, beside others that pass, an error is the message's own and stays written on it.
+            error = self._send(dispatch, send, self._ensure_producer())
+            if error is not None and self._is_broken(error, batched=True):
+                self.drop()
         self._suspects.discard(dispatch.run_id)
         if dispatch.accepted:
             known.append(dispatch.run_id)
