@@ -63,8 +63,8 @@ class Publisher:
         """Send *dispatches* (at most a batch) and return the run ids the broker is known to have.
 
         A message that cannot be sent for its own sake has its ``error`` written and does not
-        hurt the others. After the first error of the connection nothing more of this batch is tried; the message
-        it came with is tried alone the next time, after the others, and refused if it fails while they pass: a
+        hurt the others. After the first error of the connection nothing more of this batch is tried; messages
+        of its job are tried alone from then on, after the others, and refused if they fail while these pass: a
         task's own code may raise what looks like a broken connection.
 
         Raises:
@@ -73,9 +73,10 @@ class Publisher:
         """
         known: list[str] = []
         try:
-            self._send_together([one for one in dispatches if one.run_id not in self._suspects], send, known)
+            suspects = frozenset(self._suspects)
+            self._send_together([one for one in dispatches if one.job not in self._suspects], send, known)
             for dispatch in dispatches:
-                if dispatch.run_id in self._suspects:
+                if dispatch.job in suspects:
                     self._send_alone(dispatch, send, known)
         except Exception as exc:
             if not self._is_broken(exc, batched=True):
@@ -94,7 +95,7 @@ class Publisher:
             for dispatch in dispatches:
                 error = self._send(dispatch, send, producer)
                 if error is not None and self._is_broken(error, batched):
-                    self._suspects.add(dispatch.run_id)
+                    self._suspects.add(dispatch.job)
                     raise error
                 if error is not None and self._closed_channel(error):
                     self.drop()
@@ -115,8 +116,8 @@ class Publisher:
             error = self._send(dispatch, send, self._ensure_producer())
             if error is not None and self._is_broken(error, batched=True):
                 self.drop()
-        self._suspects.discard(dispatch.run_id)
         if dispatch.accepted:
+            self._suspects.discard(dispatch.job)
             known.append(dispatch.run_id)
 
     def _send(self, dispatch: Dispatch, send: Send, producer: Any) -> Exception | None:
