@@ -52,7 +52,7 @@ def dump(record: Record) -> dict[str, Any]:
 def command(ctx: click.Context, job: str | None, failed: bool, limit: int, as_json: bool) -> None:
     """Show what ran, what was skipped and why, newest first.
 
-    Example: celery -A shop legion history nightly_report --limit 5
+    Example: celery -A shop legion history shop.nightly_report --limit 5
     """
     context = open_context(ctx)
     if job is not None:
