@@ -228,12 +228,6 @@ def _count(setting: str, value: object) -> int:
     return number
 
 
-def _flag(setting: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigurationError(setting, "True or False", value)
-    return value
-
-
 def _zone(setting: str, value: object) -> str:
     name = value if isinstance(value, str) else zone_name(value)
     try:
@@ -275,8 +269,7 @@ def _choice(known: type[StrEnum]) -> Callable[[str, object], StrEnum]:
 
 
 PARSERS: dict[str, Callable[[str, object], object]] = {
-    spec.name: {"timedelta": _duration, "int": _count, "bool": _flag}.get(str(spec.type), _url)
-    for spec in fields(Config)
+    spec.name: {"timedelta": _duration, "int": _count}.get(str(spec.type), _url) for spec in fields(Config)
 } | {
     "store_url": _url,
     "key_prefix": _prefix,

@@ -110,7 +110,6 @@ class Claims:
             header=header,
             schedule=self._schedule(job) if job else None,
             fire_time=unsent.fire_time,
-            deadline=unsent.deadline,
         )
 
     def _run(
@@ -156,7 +155,6 @@ class Claims:
             header=self._header(job, job.name, fire, kind) if self._guarded else None,
             schedule=self._schedule(job),
             fire_time=fire,
-            deadline=deadline,
         )
         return Asked(claim=claim, dispatch=dispatch, error=error)
 

@@ -26,7 +26,6 @@ class Dispatch:
     header: Header | None
     schedule: Any = None
     fire_time: datetime | None = None
-    deadline: datetime | None = None
     publishing: Mapping[str, Any] = field(default_factory=dict)
     accepted: bool = False
     error: Exception | None = None

@@ -74,7 +74,7 @@ class Publisher:
         known: list[str] = []
         try:
             suspects = frozenset(self._suspects)
-            self._send_together([one for one in dispatches if one.job not in self._suspects], send, known)
+            self._send_together([one for one in dispatches if one.job not in suspects], send, known)
             for dispatch in dispatches:
                 if dispatch.job in suspects:
                     self._send_alone(dispatch, send, known)

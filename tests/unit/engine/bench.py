@@ -1,0 +1,42 @@
+"""What an engine is tried on: a clock that is moved, a list for a broker, and the ledger in short."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from celery_legion.engine import Dispatch
+from celery_legion.stores.memory import MemoryStore
+
+START = datetime(2026, 3, 2, 12, 0, 30, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.moment = START
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def monotonic(self) -> float:
+        return self.moment.timestamp()
+
+    def advance(self, span: timedelta) -> None:
+        self.moment += span
+
+
+class Broker:
+    """Takes what is sent; ``down`` makes it fail, ``poisoned`` names jobs whose message cannot be made."""
+
+    def __init__(self) -> None:
+        self.sent: list[Dispatch] = []
+        self.down = False
+        self.poisoned: set[str] = set()
+
+    @property
+    def ids(self) -> list[str]:
+        return [dispatch.run_id for dispatch in self.sent]
+
+
+def history(store: MemoryStore, job: str = "j") -> list[tuple[str, str | None, int]]:
+    return [(record.state.value, record.reason, record.count) for record in store.runs(job, 50)]

@@ -1,0 +1,77 @@
+"""An engine over the memory store: time is an argument, and a list is the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_legion.context import Context
+from celery_legion.engine import Dispatch, Engine
+from celery_legion.engine import passes as passes_module
+from celery_legion.errors import BrokerUnavailableError
+from celery_legion.stores.memory import MemoryStore
+from tests.unit.engine.bench import Broker, FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    made = Broker()
+
+    class FakePublisher:
+        """The publisher's contract over the list."""
+
+        def __init__(self, app: Any, timeout: timedelta, monotonic: Callable[[], float]) -> None:
+            self.broken = False
+            self.monotonic, self.not_before = monotonic, 0.0
+
+        def ready(self) -> bool:
+            return self.monotonic() >= self.not_before
+
+        def retry_in(self) -> float:
+            return max(0.0, self.not_before - self.monotonic())
+
+        def publish(self, dispatches: list[Dispatch], send: Any) -> list[str]:
+            if made.down:
+                self.broken, self.not_before = True, self.monotonic() + 1
+                raise BrokerUnavailableError("amqp://", "refused")
+            self.broken = False
+            for dispatch in dispatches:
+                dispatch.accepted = dispatch.job not in made.poisoned
+                dispatch.error = None if dispatch.accepted else TypeError("no JSON")
+                if dispatch.accepted:
+                    made.sent.append(dispatch)
+            return [dispatch.run_id for dispatch in dispatches if dispatch.accepted]
+
+    monkeypatch.setattr(passes_module, "Publisher", FakePublisher)
+    return made
+
+
+@pytest.fixture
+def store(clock: FakeClock) -> MemoryStore:
+    return MemoryStore(now=clock.now)
+
+
+@pytest.fixture
+def make(clock: FakeClock, broker: Broker, store: MemoryStore) -> Callable[..., Engine]:
+    def engine(guarded: bool = True, main: str = "shop", **entries: Any) -> Engine:
+        app = Celery(main, broker="redis://localhost:6379/0", set_as_current=False)
+        app.conf.result_expires = None
+        app.conf.beat_schedule = entries or {"j": {"task": "t", "schedule": 60}}
+        context = Context(app, clock)
+        context.registry.guarded = guarded
+        context.use_store(store)
+        made = Engine(context, lambda dispatch, producer: None)
+        # An epoch of its own for each: owners differ by more than the process in these tests.
+        made.owner = f"{made.owner}:{id(made)}"
+        return made
+
+    return engine
