@@ -6,19 +6,48 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import wraps
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from celery_legion.config import Config
 from celery_legion.duration import Duration, parse_duration
 from celery_legion.errors import InvalidJobError, LegionError
-from celery_legion.frequency import Frequency
 from celery_legion.interop import to_trigger
-from celery_legion.job import NOTHING, CatchUp, Condition, Job, Overlap, Policy
-from celery_legion.target import Target, qualified_name
+from celery_legion.job import NOTHING, Action, CatchUp, Condition, Job, Overlap, Policy
+from celery_legion.reaction import Reaction
+from celery_legion.target import qualified_name
 from celery_legion.triggers import Trigger
 
+B = TypeVar("B", bound="Builder")
 
-class Builder(Frequency):
+NO_WORDS = ("belongs_to", "build", "fail", "fault", "register_task")
+"""What a builder has for others than the one who describes a job."""
+
+
+class Subject(Protocol):
+    """What a job is about: a task, a callable, or a command, as it was written down at ``place``."""
+
+    place: str
+    given: Any
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What it brings along for ``apply_async``."""
+        ...
+
+    def belongs_to(self, app: Any) -> bool:
+        """Return whether it is on *app*'s schedule."""
+        ...
+
+    def arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """Return what the task is called with."""
+        ...
+
+    def action(self, app: Any, job_name: str | None) -> Action:
+        """Return the action, with its task made known to *app*."""
+        ...
+
+
+class Builder(Reaction):
     """A job in the making. It becomes final when the schedule is read; until then every word may be added.
 
     A word that makes no sense is kept as the job's error and raised when the schedule is read, by beat, a worker
@@ -41,9 +70,9 @@ class Builder(Frequency):
         "target",
     )
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Subject) -> None:
         super().__init__()
-        self.target = target
+        self.target: Any = target
         self.place = target.place
         self._name: str | None = None
         self._description = ""
@@ -135,6 +164,10 @@ class Builder(Frequency):
         """Skip a fire when one of these holds; text that one returns is the recorded reason."""
         return self._set(skip=(*self._policy.skip, *map(_condition, conditions)))
 
+    def capture_output(self, capture: bool = True) -> Self:
+        """Keep the tail of what the job's task prints and logs on its runs; a command's is always kept."""
+        return self._set(capture_output=bool(capture))
+
     def _set(self, **fields: Any) -> Self:
         self._policy = replace(self._policy, **fields)
         return self
@@ -177,7 +210,7 @@ class Builder(Frequency):
 
     def belongs_to(self, app: Any) -> bool:
         """Return whether the job is on *app*'s schedule."""
-        return self.target.belongs_to(app)
+        return bool(self.target.belongs_to(app))
 
     def build(self, app: Any, config: Config) -> Job:
         """Return the job as it stands now.
@@ -206,15 +239,28 @@ class Builder(Frequency):
             description=self._description,
             enabled=self._enabled,
             policy=replace(
-                self._policy, overlap=self._overlap or config.overlap, between=self._timing.between(config.timezone)
+                self._policy,
+                overlap=self._overlap or config.overlap,
+                between=self._timing.between(config.timezone),
+                hooks=self._hooks,
             ),
             place=self.place,
         )
 
 
-def _forgiving(word: Callable[..., Builder]) -> Callable[..., Builder]:
-    """Return a word of the builder that keeps its error instead of raising it."""
+def forgiving(cls: type[B]) -> type[B]:
+    """Make the words of a builder keep their error instead of raising it."""
+    for name, word in list(vars(cls).items()) if cls.__base__ is Builder else _words(cls):
+        if not name.startswith("_") and callable(word) and name not in NO_WORDS:
+            setattr(cls, name, _forgiving(word))
+    return cls
 
+
+def _words(cls: type) -> list[tuple[str, Any]]:
+    return [(name, getattr(cls, name)) for name in dir(cls)]
+
+
+def _forgiving(word: Callable[..., Builder]) -> Callable[..., Builder]:
     @wraps(word)
     def say(self: Builder, *args: Any, **kwargs: Any) -> Builder:
         try:
@@ -225,17 +271,7 @@ def _forgiving(word: Callable[..., Builder]) -> Callable[..., Builder]:
     return say
 
 
-for _name in dir(Builder):
-    if not _name.startswith("_") and _name not in (
-        "belongs_to",
-        "build",
-        "fail",
-        "fault",
-        "place",
-        "register_task",
-        "target",
-    ):
-        setattr(Builder, _name, _forgiving(getattr(Builder, _name)))
+forgiving(Builder)
 
 
 def _translate(given: Any, app: Any) -> Trigger:

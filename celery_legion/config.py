@@ -59,6 +59,8 @@ class Config:
     ledger_total: int = 100_000
     ledger_age: timedelta = timedelta(days=14)
     dedup_age: timedelta = timedelta(days=1)
+    output_limit: int = 8 * 1024
+    output_total: int = 64 * 1024 * 1024
     late_after: timedelta = timedelta(seconds=60)
     modules: tuple[str, ...] = ("schedule",)
     store_timeout: timedelta = timedelta(seconds=2)

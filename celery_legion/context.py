@@ -80,7 +80,11 @@ class Context:
             prefix=config.key_prefix,
             timeout=config.store_timeout,
             retention=Retention(
-                size=config.ledger_size, total=config.ledger_total, age=config.ledger_age, dedup=config.dedup_age
+                size=config.ledger_size,
+                total=config.ledger_total,
+                age=config.ledger_age,
+                dedup=config.dedup_age,
+                output_total=config.output_total,
             ),
         )
 

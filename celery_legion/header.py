@@ -9,7 +9,7 @@ from typing import Any
 
 from celery_legion.clock import from_ms, span_ms, to_ms
 from celery_legion.errors import LegionError
-from celery_legion.run import Kind
+from celery_legion.run import Kind, State
 
 KEY = "legion"
 """The header's name. A message without it never touches the store."""
@@ -30,7 +30,10 @@ class HeaderError(LegionError, ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Job, fire and lock of a message's run; all that a worker needs to ask for its begin."""
+    """Job, fire and lock of a message's run; all that a worker needs to ask for its begin.
+
+    ``owes`` are the endings that the job had hooks for when it was sent.
+    """
 
     job: str
     fire_time: datetime
@@ -38,9 +41,11 @@ class Header:
     lock: str
     limit: int
     lock_ttl: timedelta
+    owes: frozenset[State] = frozenset()
 
     def dump(self) -> dict[str, Any]:
         """Return the header as JSON-ready data."""
+        owes = {"owes": sorted(state.value for state in self.owes)} if self.owes else {}
         return {
             "v": VERSION,
             "job": self.job,
@@ -49,6 +54,7 @@ class Header:
             "lock": self.lock,
             "limit": self.limit,
             "ttl": span_ms(self.lock_ttl),
+            **owes,
         }
 
     @classmethod
@@ -68,6 +74,7 @@ class Header:
         fire, limit, ttl = (_integer(data, key) for key in ("fire", "limit", "ttl"))
         try:
             kind = Kind(str(data.get("kind")))
+            owes = frozenset(State(str(state)) for state in _list(data, "owes"))
             return cls(
                 job=job,
                 fire_time=from_ms(fire),
@@ -75,9 +82,17 @@ class Header:
                 lock=lock,
                 limit=limit,
                 lock_ttl=timedelta(milliseconds=ttl),
+                owes=owes,
             )
         except (ValueError, OverflowError) as exc:
             raise HeaderError(str(exc)) from exc
+
+
+def _list(data: Mapping[str, Any], key: str) -> list[Any]:
+    value = data.get(key, [])
+    if not isinstance(value, list):
+        raise HeaderError(f"{key} must be a list")
+    return value
 
 
 def _integer(data: Mapping[str, Any], key: str) -> int:

@@ -9,6 +9,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from celery_legion.command import Command
+from celery_legion.hook import NO_HOOKS, Hooks
 from celery_legion.triggers import Trigger
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -41,10 +43,14 @@ class Source(StrEnum):
 
 
 class ActionKind(StrEnum):
-    """What a job does. A callable is made a Celery task when it is registered, so both are sent by name."""
+    """What a job does. A callable is made a Celery task when it is registered, so both are sent by name.
+
+    A command is executed by a task of ours, which looks it up in the worker's registry.
+    """
 
     TASK = "task"
     CALLABLE = "callable"
+    COMMAND = "command"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,12 @@ class Action:
 
     task: str
     kind: ActionKind = ActionKind.TASK
+    command: Command | None = None
+
+    @property
+    def readable(self) -> str:
+        """What a job does, for people."""
+        return self.task if self.command is None else self.command.readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +90,7 @@ class Policy:
 
     None means the setting of that name decides (``legion_lock_ttl``, ``legion_catch_up`` …).
     ``limit`` is how many runs may overlap: 1 for skip, 0 for no bound. ``start_deadline`` is how long after its fire
-    time a run may still begin.
+    time a run may still begin. ``capture_output`` keeps what a task or callable prints and logs.
     """
 
     overlap: Overlap = Overlap.SKIP
@@ -91,6 +103,8 @@ class Policy:
     when: tuple[Condition, ...] = ()
     skip: tuple[Condition, ...] = ()
     between: tuple[Between, ...] = ()
+    hooks: Hooks = NO_HOOKS
+    capture_output: bool = False
 
     @property
     def limit(self) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from celery import signals
 
 from celery_legion.builder import Builder
+from celery_legion.command_builder import CommandBuilder, CommandTarget
 from celery_legion.config import hide_password
 from celery_legion.context import Context
 from celery_legion.errors import LegionError
@@ -17,6 +18,7 @@ from celery_legion.target import Target, place_of_caller
 from celery_legion.worker import install
 
 F = TypeVar("F", bound=Callable[[], object])
+H = TypeVar("H", bound=Callable[..., object])
 
 
 class Legion:
@@ -52,6 +54,45 @@ class Legion:
     def task(self, task: Any, /, args: Iterable[Any] = (), kwargs: Mapping[str, Any] = NOTHING) -> Builder:
         """Put a Celery task on the schedule: by its name, itself, or as a signature."""
         return self._add(Target(task, place_of_caller(), tuple(args), kwargs))
+
+    def command(self, line: str | Sequence[str], /) -> CommandBuilder:
+        """Put a command on the schedule: text for ``/bin/sh``, or a list that is executed without a shell.
+
+        A worker executes it, as a message that names the job and nothing more; what is executed comes from the
+        worker's own code. Without a ``.name()`` the job is named by its program and a digest of the line.
+        """
+        builder = CommandBuilder(CommandTarget(line, place_of_caller()))
+        self.context.registry.add(builder)
+        return builder
+
+    def before(self, hook: H) -> H:
+        """Call *hook* before each attempt of every job; see ``Builder.before``."""
+        return self._hook("before", hook)
+
+    def on_success(self, hook: H) -> H:
+        """Call *hook* for each run of every job that has succeeded."""
+        return self._hook("on_success", hook)
+
+    def on_failure(self, hook: H) -> H:
+        """Call *hook* for each run of every job that has failed, was interrupted, got lost, or expired."""
+        return self._hook("on_failure", hook)
+
+    def after(self, hook: H) -> H:
+        """Call *hook* for each run of every job that has ended, however that was."""
+        return self._hook("after", hook)
+
+    def on_skipped(self, hook: H) -> H:
+        """Call *hook* for fires of every job that were skipped."""
+        return self._hook("on_skipped", hook)
+
+    def on_missed(self, hook: H) -> H:
+        """Call *hook* for fires of every job that were missed."""
+        return self._hook("on_missed", hook)
+
+    def _hook(self, name: str, hook: H) -> H:
+        registry = self.context.registry
+        registry.hooks = registry.hooks.plus(name, hook)
+        return hook
 
     def on_enable(self, function: F) -> F:
         """Call *function* once, late: before the schedule is first read, and in workers before they consume."""

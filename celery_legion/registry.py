@@ -14,6 +14,7 @@ from celery.schedules import crontab
 
 from celery_legion.config import Config
 from celery_legion.errors import DuplicateJobError, LegionError, UnknownJobError
+from celery_legion.hook import NAMES, NO_HOOKS, Hooks, hook_name
 from celery_legion.interop import Shared, job_of_entry
 from celery_legion.job import Job, Overlap, Policy
 from celery_legion.planner import trigger_print
@@ -64,6 +65,8 @@ class Registry:
         self._jobs: Mapping[str, Job] | None = None
         self._seen: tuple[int, int, int] | None = None
         self._fingerprint: tuple[Mapping[str, Job], str] | None = None
+        self._described: tuple[int, dict[str, Job]] | None = None
+        self.hooks = NO_HOOKS
 
     @property
     def guarded(self) -> bool:
@@ -106,6 +109,27 @@ class Registry:
         if name not in jobs:
             raise UnknownJobError(name, jobs)
         return jobs[name]
+
+    def find(self, name: str) -> Job | None:
+        """Return the described job of that name, for a worker; None if there is none, or it is wrong.
+
+        An entry of ``beat_schedule`` is none that a worker needs to know. Wrong jobs are logged where tasks are
+        registered.
+        """
+        everything = self._all()
+        if self._described is None or self._described[0] != len(everything):
+            config, found = Config.of(self._app), {}
+            for specification in everything:
+                with suppress(LegionError):
+                    job = specification.build(self._app, config)
+                    found[job.name] = job
+            self._described = (len(everything), found)
+        return self._described[1].get(name)
+
+    def hooks_of(self, job: Job | None) -> Hooks:
+        """Return the hooks of a job, its own first, then the whole schedule's."""
+        own = NO_HOOKS if job is None else job.policy.hooks
+        return own + self.hooks if self.hooks is not NO_HOOKS else own
 
     def add(self, specification: Specification) -> None:
         """Add a job that is still being described."""
@@ -192,6 +216,13 @@ def _is_again(known: Job, job: Job) -> bool:
 def _said(job: Job) -> str:
     """What was said of a job, in a form that survives a reload: functions by their names."""
     policy = job.policy
+    hooks = [(name, hook) for name in NAMES for hook in getattr(policy.hooks, name)]
     conditions = [getattr(one, "__qualname__", type(one).__qualname__) for one in (*policy.when, *policy.skip)]
-    plain = replace(job, policy=replace(policy, when=(), skip=()), kwargs=dict(job.kwargs), options=dict(job.options))
+    conditions += [f"{name} {hook_name(hook)}" for name, hook in hooks]
+    plain = replace(
+        job,
+        policy=replace(policy, when=(), skip=(), hooks=NO_HOOKS),
+        kwargs=dict(job.kwargs),
+        options=dict(job.options),
+    )
     return f"{plain!r} {conditions}"

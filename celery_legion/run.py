@@ -92,7 +92,9 @@ class Record:
 
     ``id`` is None for a skip or miss that never had a run. ``fire_time`` is the
     first fire the record accounts for and ``last_fire_time`` the last (equal for
-    a run); ``count`` says how many. All moments are aware UTC.
+    a run); ``count`` says how many. ``output`` is the tail of what the run wrote,
+    ``hook_error`` how a hook of it failed, ``previous_success`` the fire time of the
+    job's last success before it. All moments are aware UTC.
     """
 
     id: str | None
@@ -115,3 +117,5 @@ class Record:
     error: str | None = None
     output: str | None = None
     scheduler: str | None = None
+    previous_success: datetime | None = None
+    hook_error: str | None = None

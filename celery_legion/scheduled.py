@@ -12,14 +12,25 @@ from celery import shared_task
 from celery_legion.builder import Builder
 from celery_legion.errors import LegionError, did_you_mean
 from celery_legion.frequency import Frequency
+from celery_legion.hook import NAMES as HOOKS
 from celery_legion.job import NOTHING, Overlap
 from celery_legion.registry import decorate
 from celery_legion.target import Target, is_task, is_unbound_method, place_of_caller, qualified_name
 
 T = TypeVar("T")
 
-SEVERAL = ("tags", "between", "unless_between", "days", "at", "when", "skip")
-SINGLE = ("timezone", "queue", "description", "lock_name", "start_deadline", "enabled")
+PINGS = ("ping_before", "then_ping", "ping_on_success", "ping_on_failure", "healthchecks")
+SEVERAL = ("tags", "between", "unless_between", "days", "at", "when", "skip", *HOOKS)
+SINGLE = (
+    "timezone",
+    "queue",
+    "description",
+    "lock_name",
+    "start_deadline",
+    "enabled",
+    "capture_output",
+    *PINGS,
+)
 CATCH_UP = {"catch_up": "mode", "catch_up_window": "window", "catch_up_limit": "limit"}
 KEYWORDS = ("name", "options", "args", "kwargs", "overlap", "lock_ttl", *CATCH_UP, *SEVERAL, *SINGLE)
 
@@ -34,7 +45,8 @@ class Scheduled:
     that are no argument of the frequency are words of the builder: ``name``, ``timezone``, ``tags``, ``queue``,
     ``description``, ``options``, ``args``, ``kwargs``, ``overlap`` (``"skip"``, ``"allow"``), ``lock_ttl``,
     ``lock_name``, ``catch_up``, ``catch_up_window``, ``catch_up_limit``, ``start_deadline``, ``when``, ``skip``,
-    ``between``, ``unless_between``, ``days``, ``at``, ``enabled``.
+    ``between``, ``unless_between``, ``days``, ``at``, ``enabled``, ``capture_output``, the hooks ``before``,
+    ``on_success``, ``on_failure``, ``after``, ``on_skipped``, ``on_missed``, and the pings.
     """
 
     def __call__(self, when: Any, /, **keywords: Any) -> Callable[[T], T]:

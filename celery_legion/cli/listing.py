@@ -51,7 +51,7 @@ class Row:
         duration = self.duration
         return {
             "name": job.name,
-            "action": job.action.task,
+            "action": job.action.readable,
             "schedule": describe(trigger),
             "expression": trigger.expression if isinstance(trigger, Cron) else None,
             "timezone": str(getattr(trigger, "timezone", "UTC")),

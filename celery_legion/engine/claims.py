@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,10 +14,11 @@ from celery_legion.config import Config
 from celery_legion.engine.dispatch import Dispatch
 from celery_legion.errors import LegionError
 from celery_legion.header import Header
+from celery_legion.hook import Hooks
 from celery_legion.interop import celery_schedule
 from celery_legion.job import Job
 from celery_legion.planner import Plan
-from celery_legion.run import Kind, run_id
+from celery_legion.run import Kind, State, run_id
 from celery_legion.stores.base import Claim, Lapse, Request, Unsent
 
 logger = logging.getLogger(__name__)
@@ -47,12 +48,16 @@ class Asked:
 
 
 class Claims:
-    """Builds the claims of one app's jobs. ``guarded`` False: no worker reports, so nothing is locked or watched."""
+    """Builds the claims of one app's jobs. ``guarded`` False: no worker reports, so nothing is locked or watched.
 
-    def __init__(self, app: Any, config: Config, guarded: bool) -> None:
+    *hooks_of* returns a job's hooks.
+    """
+
+    def __init__(self, app: Any, config: Config, guarded: bool, hooks_of: Callable[[Job], Hooks]) -> None:
         self._app = app
         self._config = config
         self._guarded = guarded
+        self._hooks_of = hooks_of
         self._queues: dict[str, str | None] = {}
         self._schedules: dict[str, tuple[Job, Any]] = {}
 
@@ -67,7 +72,8 @@ class Claims:
             yield self._run(job, fire, mark, lapses, Kind.SCHEDULED, run, now)
             mark, lapses = fire, ()
         if not plan.runs or plan.runs[-1] != plan.until:
-            yield Asked(claim=Claim(job=job.name, fire_time=plan.until, mark=mark, lapses=lapses))
+            owes = self._owes(job)
+            yield Asked(claim=Claim(job=job.name, fire_time=plan.until, mark=mark, lapses=lapses, owes=owes))
 
     def of_push(self, request: Request, jobs: Any, now: datetime) -> Asked:
         """Return the claim of a push.
@@ -145,8 +151,9 @@ class Claims:
             lock_ttl=self._lock_ttl(job),
             message=kept,
             deadline=deadline,
-            queue=self._queue(job),
+            queue=self.queue(job),
             watched=self._guarded,
+            owes=self._owes(job),
         )
         dispatch = Dispatch(
             run_id=run,
@@ -169,7 +176,11 @@ class Claims:
             lock=job.lock if job else name,
             limit=job.policy.limit if job else 1,
             lock_ttl=self._lock_ttl(job) if job else self._config.lock_ttl,
+            owes=self._owes(job) if job else frozenset(),
         )
+
+    def _owes(self, job: Job) -> frozenset[State]:
+        return self._hooks_of(job).owes if self._guarded else frozenset()
 
     def _schedule(self, job: Job) -> Any:
         """Return Celery's schedule object for the job, made once."""
@@ -178,7 +189,7 @@ class Claims:
             made = self._schedules[job.name] = (job, celery_schedule(job))
         return made[1]
 
-    def _queue(self, job: Job) -> str | None:
+    def queue(self, job: Job) -> str | None:
         """Return the name of the queue that the job's messages go to, None if a router does not say."""
         if job.name not in self._queues:
             self._queues[job.name] = self._route(job)

@@ -76,6 +76,13 @@ class Delivery:
                 if dispatch.error is not None:
                     self.refuse(dispatch, dispatch.error)
 
+    def attempt(self, publish: Callable[[], object]) -> None:
+        """Publish something that is no run; that the broker failed is remembered as it is for runs."""
+        try:
+            publish()
+        except BrokerUnavailableError as exc:
+            self._failure = exc
+
     def confirm(self, ids: Sequence[str]) -> None:
         """Tell the store what is sent, with what an earlier call could not tell it."""
         self._owed.extend(ids)

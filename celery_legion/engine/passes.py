@@ -17,14 +17,15 @@ from celery_legion.clock import MILLISECOND, from_ms
 from celery_legion.context import Context
 from celery_legion.engine.agenda import Agenda, Standing
 from celery_legion.engine.claims import Asked, Claims, PushError
+from celery_legion.engine.debts import Debts
 from celery_legion.engine.delivery import Delivery
 from celery_legion.engine.journal import Journal
+from celery_legion.engine.planning import Planning
 from celery_legion.engine.publisher import Publisher, Send
 from celery_legion.errors import BrokerUnavailableError, ForeignLeaderError, LegionError, StoreError
 from celery_legion.job import Job
-from celery_legion.planner import Plan, Rules, judge, plan, trigger_print
-from celery_legion.run import Reason
-from celery_legion.stores.base import CLAIM_LIMIT, Granted, Pause, Pulse, Request, SchedulerInfo, Sight, Verdict
+from celery_legion.planner import Rules, trigger_print
+from celery_legion.stores.base import CLAIM_LIMIT, Granted, Pulse, Request, SchedulerInfo, Sight, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -59,21 +60,18 @@ class Engine:
         self.epoch: int | None = None
         self._agenda = Agenda()
         self._jobs: Mapping[str, Job] = {}
-        self._pauses: dict[str, Pause] = {}
         self._version = 0
         self._last_epoch = 0
         self._info: SchedulerInfo | None = None
-        self._claims = Claims(context.app, self.config, context.enabled)
+        window = self.config.catch_up_window
+        self._claims = Claims(context.app, self.config, context.enabled, context.registry.hooks_of)
+        publisher = Publisher(context.app, self.config.broker_timeout, context.clock.monotonic)
         self._delivery = Delivery(
-            lambda: context.store,
-            Publisher(context.app, self.config.broker_timeout, context.clock.monotonic),
-            send,
-            retention=context.store_options.retention,
-            patience=self.config.catch_up_window,
+            lambda: context.store, publisher, send, retention=context.store_options.retention, patience=window
         )
-        self._rules = Rules(
-            catch_up=self.config.catch_up, window=self.config.catch_up_window, grace=self.config.late_after
-        )
+        self._debts = Debts(lambda: context.store, publisher, send, self._queue_of)
+        rules = Rules(catch_up=self.config.catch_up, window=window, grace=self.config.late_after)
+        self._planning = Planning(rules, self._agenda)
         self._reap_at = self._unsent_at = 0.0
         self._silent_since: float | None = None
         self._complain_at = 0.0
@@ -117,6 +115,7 @@ class Engine:
             claimed += self._claim_due(due, now, None)
         self._delivery.send_again(now, STUCK_AFTER, self._jobs, self._claims)
         self._reap()
+        self._delivery.attempt(self._debts.send)
         if (failure := self._delivery.take_failure()) is not None:
             cause = f"{failure.cause}; what was claimed waits and is sent by the next scheduler that reaches it"
             raise BrokerUnavailableError(failure.broker, cause) from failure
@@ -159,7 +158,7 @@ class Engine:
         if pulse.epoch != self.epoch:
             self._lead(pulse.epoch, now)
         elif pulse.changes:
-            self._pauses = self.context.store.pauses()
+            self._planning.pauses = self.context.store.pauses()
         self._version = pulse.version
         self._push(pulse.requests, now)
         for _ in range(ROUNDS):
@@ -170,6 +169,8 @@ class Engine:
         if self.epoch is None:
             return 0.0
         self._keep(now)
+        if pulse.owed:
+            self._delivery.attempt(self._debts.send)
         return self._delay()
 
     def _pulse(self) -> Pulse:
@@ -241,7 +242,7 @@ class Engine:
         for some in _chunks(enabled, SIGHT_LIMIT):
             prints = {job.name: trigger_print(job.trigger) for job in some}
             sights.update(self.context.store.sight(prints, mark))
-        self._pauses = self.context.store.pauses()
+        self._planning.pauses = self.context.store.pauses()
         self._agenda.load(enabled, sights)
         for name, problem in self._agenda.broken.items():
             logger.error("job %s has no next fire: %s", name, problem)
@@ -265,7 +266,7 @@ class Engine:
         owners: list[Standing] = []
         for standing in due:
             try:
-                made = list(self._claims.of_plan(standing.job, standing.mark, self._plan(standing, now), now))
+                made = list(self._claims.of_plan(standing.job, standing.mark, self._planning.plan(standing, now), now))
             except Exception:
                 logger.exception(
                     "job %s cannot be planned; it is left out until the schedule is loaded again", standing.job.name
@@ -305,31 +306,6 @@ class Engine:
         prints = {standing.job.name: trigger_print(standing.job.trigger) for standing in standings}
         return self.context.store.sight(prints, mark)
 
-    def _plan(self, standing: Standing, now: datetime) -> Plan:
-        assert standing.fire is not None
-        name = standing.job.name
-        return plan(
-            standing.job,
-            standing.trigger,
-            standing.fire,
-            now,
-            rules=self._rules,
-            paused=self._is_paused(name, now),
-            judge=self._judge,
-            next_after=self._agenda.next_after,
-        )
-
-    def _is_paused(self, name: str, now: datetime) -> bool:
-        pauses = (self._pauses.get(name), self._pauses.get("*"))
-        return any(pause is not None and (pause.until is None or now < pause.until) for pause in pauses)
-
-    def _judge(self, job: Job, fire: datetime) -> str | None:
-        try:
-            return judge(job, fire)
-        except Exception:
-            logger.exception("a condition of job %s failed: its fire is skipped", job.name)
-            return Reason.CONDITION
-
     def _claim(self, asked: Sequence[Asked], epoch: int | None, now: datetime) -> list[Verdict]:
         """Claim, then publish and confirm what was granted."""
         if not asked:
@@ -360,6 +336,10 @@ class Engine:
     def _reap(self) -> None:
         for record in self.context.store.reap(REAP_LIMIT):
             logger.error("run %s of %s ended as %s (%s)", record.id, record.job, record.state.value, record.reason)
+
+    def _queue_of(self, name: str) -> str | None:
+        job = self._jobs.get(name)
+        return None if job is None else self._claims.queue(job)
 
     def _delay(self) -> float:
         delay = LONGEST_WAIT

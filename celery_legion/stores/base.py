@@ -23,8 +23,10 @@ from celery_legion.stores.data import (
     Admission,
     Answer,
     Claim,
+    Debt,
     Granted,
     Holder,
+    Interruption,
     JobState,
     Kept,
     Lapse,
@@ -43,6 +45,7 @@ from celery_legion.stores.data import (
     Unsent,
     Verdict,
     WorkerInfo,
+    debt_id,
 )
 
 __all__ = [
@@ -50,9 +53,12 @@ __all__ = [
     "Admission",
     "Answer",
     "Claim",
+    "Debt",
     "Granted",
     "Holder",
+    "HookStore",
     "InboxStore",
+    "Interruption",
     "JobState",
     "Kept",
     "Lapse",
@@ -77,6 +83,7 @@ __all__ = [
     "Verdict",
     "WakingStore",
     "WorkerInfo",
+    "debt_id",
 ]
 
 
@@ -136,6 +143,28 @@ class SchedulerStore(Protocol):
         """
         ...
 
+    def owed(self, limit: int, patience: timedelta) -> list[Debt]:
+        """Return debts of hooks that are due, the longest due first, for the caller to send to a worker.
+
+        Each is due again after *patience*, doubled each time up to an hour, unless a worker takes it meanwhile.
+        """
+        ...
+
+
+class HookStore(Protocol):
+    """What whoever runs hooks asks: each debt is given to one process at a time, until it is paid."""
+
+    def take(self, debt: str, asker: str, lease: timedelta) -> Debt | None:
+        """Give a debt to *asker* for *lease*; None if there is none of that id, or another's lease runs.
+
+        The same asker again has its lease extended.
+        """
+        ...
+
+    def hooked(self, debt: str, error: str | None) -> bool:
+        """Pay a debt: its hooks have run. *error* is written to the run's record. False if there was none."""
+        ...
+
 
 class RunStore(Protocol):
     """What a worker asks for each run."""
@@ -151,7 +180,9 @@ class RunStore(Protocol):
         ``lost(superseded)`` if it had begun before). An unknown id: DUPLICATE if it is in the done memory, SUPERSEDED
         if its kind is scheduled and its fire is at or below the job's mark, else GO (the store has lost it: it is
         written anew, and the mark moves). The same delivery (``asker``) that asks again while its lease is alive gets
-        the same GO with the same token.
+        the same GO with the same token. A ticket for another job than the run's, and one that must be known and is
+        not, are REFUSED, and nothing changes. A run that was to be interrupted when it was let go of ends as
+        interrupted, and the answer is DUPLICATE.
         """
         ...
 
@@ -159,6 +190,8 @@ class RunStore(Protocol):
         """Extend the leases of runs this worker answers for; a run under another token, ended or unknown is LOST.
 
         A run not begun yet (token 0: prefetched or waiting) has its queue time extended by its lock's ttl and is OK.
+        A run that shall be interrupted is kept all the same, and is INTERRUPT each time until it has ended or the
+        interruption was refused.
         """
         ...
 
@@ -166,6 +199,7 @@ class RunStore(Protocol):
         """Hold the run and its lock for a retry: state ``retrying``, lease until *until* plus the lock's ttl.
 
         *retries* is the number the retry's message will carry. False if the token is not current or the run has ended.
+        A run that shall be interrupted ends as that instead, and the answer is True.
         """
         ...
 
@@ -181,8 +215,33 @@ class RunStore(Protocol):
 
         *token* must be the run's current one (0 for a run that never began, which is how revoked, expired and missed
         runs end). Releases the lock, or keeps it for ``outcome.dying``; writes the ledger; leaves ``id → done`` for
-        the dedup age. An ended, unknown or re-begun run: False, and nothing changes.
+        the dedup age; owes the hooks that the run has for this end. An ended, unknown or re-begun run: False, and
+        nothing changes.
         """
+        ...
+
+    def leave(self, run_id: str, token: int, exit_code: int | None, output: str | None) -> bool:
+        """Say that nothing of a run is executed any more, before or after its end; False if *token* is not its last.
+
+        A lock that is only kept while the run is dying is released; an end that follows keeps none. Exit code and
+        output are added to its record if nobody else gave them.
+        """
+        ...
+
+    def interrupt(self, run_id: str, signal: int, grace: timedelta) -> Record | None:
+        """Ask for the end of a run; returns its record as it stands then, None if unknown.
+
+        One that has not begun, or waits for its retry, ends at once as ``interrupted(revoked)``. One that runs is
+        told so at its next renewal. One that has ended stays as it is.
+        """
+        ...
+
+    def interruption(self, run_id: str) -> Interruption | None:
+        """Return how a run shall be interrupted, or why it cannot be; None if nobody asked."""
+        ...
+
+    def refuse(self, run_id: str, token: int, why: str) -> bool:
+        """Answer an interruption that cannot be carried out. False if none is asked, or *token* is not current."""
         ...
 
     def get(self, run_id: str) -> Record | None:
@@ -278,7 +337,7 @@ class WakingStore(Protocol):
         ...
 
 
-class Store(SchedulerStore, RunStore, InboxStore, ScheduleStore, ReadingStore, WakingStore, Protocol):
+class Store(SchedulerStore, HookStore, RunStore, InboxStore, ScheduleStore, ReadingStore, WakingStore, Protocol):
     """Everything a driver is."""
 
     def ping(self) -> None:

@@ -47,7 +47,7 @@ class Pulse:
     ``epoch`` is None for a standby. ``lead`` is the leader's record, one's own included.
     ``changes`` names the jobs put, dropped, paused or resumed after ``since`` (``"*"`` for
     all jobs), ``version`` is what to pass as ``since`` next time. ``requests`` is empty for
-    a standby.
+    a standby. ``owed`` says that hooks are due.
     """
 
     epoch: int | None
@@ -55,6 +55,7 @@ class Pulse:
     version: int
     changes: tuple[str, ...] = ()
     requests: tuple[Request, ...] = ()
+    owed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,8 @@ class Claim:
     as JSON: what is published, now or again. ``deadline`` is the latest moment to begin
     (None = none); ``queue`` where the message goes, if known. ``watched`` False says that
     no worker will report on the run: being sent is the last that is known of it, and
-    ``sent`` closes its record as ``sent(unwatched)``.
+    ``sent`` closes its record as ``sent(unwatched)``. ``owes`` are the endings, of the run and of the lapses, that
+    the job has hooks for.
     """
 
     job: str
@@ -105,6 +107,7 @@ class Claim:
     deadline: datetime | None = None
     queue: str | None = None
     watched: bool = True
+    owes: frozenset[State] = frozenset()
 
 
 class Granted(StrEnum):
@@ -163,7 +166,7 @@ class Ticket:
     says that the task acknowledges late; ``visibility`` is how long the broker may take
     to deliver it again. ``asker`` names this one delivery (a new value for each message
     received, the same when one delivery asks again), so that a lost reply can be told
-    from a second copy.
+    from a second copy. ``known`` says that only a run which the store knows may begin.
     """
 
     id: str
@@ -180,15 +183,18 @@ class Ticket:
     asker: str
     lock_ttl: timedelta = timedelta(hours=1)
     visibility: timedelta = timedelta(hours=1)
+    owes: frozenset[State] = frozenset()
+    known: bool = False
 
 
 class Admission(StrEnum):
-    """The four answers of ``begin``."""
+    """The answers of ``begin``. REFUSED: the message does not belong to the run it names."""
 
     GO = "go"
     WAIT = "wait"
     DUPLICATE = "duplicate"
     SUPERSEDED = "superseded"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,11 +213,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
-    """A run that a worker still answers for. ``accepted``: its process took it and an early acknowledgement is out."""
+    """A run that a worker still answers for. ``accepted``: its process took it and an early acknowledgement is out.
+
+    ``pid`` is the process that executes it, as far as it is known.
+    """
 
     id: str
     token: int
     accepted: bool
+    pid: int | None = None
 
 
 class Kept(StrEnum):
@@ -227,7 +237,9 @@ class Outcome:
     """How a run ended, as the first to see it says.
 
     ``dying`` is how long the lock is still kept, since the process that ran it may not
-    be dead yet (zero = released at once).
+    be dead yet (zero = released at once; nothing is kept for a run that was left).
+    ``hooks_by`` names a process that will run the owed hooks itself, right away, and has
+    ``hooks_lease`` for it (None = they are due at once, for anyone).
     """
 
     state: State
@@ -239,6 +251,38 @@ class Outcome:
     error: str | None = None
     output: str | None = None
     dying: timedelta = timedelta(0)
+    hook_error: str | None = None
+    hooks_by: str | None = None
+    hooks_lease: timedelta = timedelta(0)
+
+
+def debt_id(run_id: str, token: int) -> str:
+    """Return the name of the debt of hooks that the end of a run under *token* leaves."""
+    return f"{run_id}:{token}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Debt:
+    """Hooks that are owed for an ending, which ``record`` describes as it was written.
+
+    ``sends`` is how often they were given to a scheduler to send.
+    """
+
+    id: str
+    record: Record
+    sends: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interruption:
+    """How a run shall be interrupted: by which signal, and after which grace by force.
+
+    ``refused`` says why it cannot be; then nothing is asked any more.
+    """
+
+    signal: int
+    grace: timedelta
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,12 +339,18 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How much of the past is kept: records a job, records in all, their age, and how long an ended id is known."""
+    """How much of the past is kept: records a job, records in all, their age, and how long an ended id is known.
+
+    Of what runs wrote, the tails of a job's last ``outputs`` runs and of its last failure, and ``output_total``
+    bytes in all.
+    """
 
     size: int = 100
     total: int = 100_000
     age: timedelta = timedelta(days=14)
     dedup: timedelta = timedelta(days=1)
+    outputs: int = 5
+    output_total: int = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from celery_legion.stores.base import Retention
+from celery_legion.stores.memory.hooking import Hooking
 from celery_legion.stores.memory.reading import Reading
 from celery_legion.stores.memory.running import Running
 from celery_legion.stores.memory.scheduling import Scheduling
@@ -17,7 +18,7 @@ def system_time() -> datetime:
     return datetime.now(UTC)
 
 
-class MemoryStore(Scheduling, Running, Reading):
+class MemoryStore(Scheduling, Hooking, Running, Reading):
     """A store within one process, whose time is what *now* returns: with one of their own, tests never sleep.
 
     Only :meth:`wait` takes real time.

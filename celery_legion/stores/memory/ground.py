@@ -10,11 +10,11 @@ from itertools import count
 from threading import Condition, RLock
 from typing import Concatenate, ParamSpec, TypeVar
 
-from celery_legion.clock import EPOCH
-from celery_legion.run import Kind, Reason, State
-from celery_legion.stores.base import Lapse, Pause, Request, Retention
+from celery_legion.clock import EPOCH, to_ms
+from celery_legion.run import Kind, Reason, Record, State
+from celery_legion.stores.base import Lapse, Pause, Request, Retention, debt_id
 from celery_legion.stores.memory.marks import Mark, Seen
-from celery_legion.stores.memory.rows import LapseRow, LeadRow, Run, SchedulerLease, WorkerLease, cut
+from celery_legion.stores.memory.rows import DebtRow, LapseRow, LeadRow, Run, SchedulerLease, WorkerLease, cut
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,6 +61,9 @@ class Ground:
         self.ended: dict[str, datetime] = {}
         self.done: dict[str, datetime] = {}
         self.held: dict[str, dict[str, datetime]] = {}
+        self.debts: dict[str, DebtRow] = {}
+        self.outputs: dict[str, int] = {}
+        self.failures: dict[str, str] = {}
         self.inbox: dict[str, Request] = {}
         self.jobs: dict[str, str] = {}
         self.paused: dict[str, Pause] = {}
@@ -124,18 +127,14 @@ class Ground:
         self.all_runs[run.id] = run
         self.records.setdefault(run.job, deque()).appendleft(run)
 
-    def write_lapse(self, job: str, kind: Kind, lapse: Lapse, owner: str) -> None:
-        """Write fires that become no run; consecutive ones of one kind, state and reason are one record."""
+    def write_lapse(self, job: str, kind: Kind, lapse: Lapse, owner: str, owes: frozenset[State]) -> None:
+        """Write fires that become no run; consecutive ones of one kind, state and reason are one record.
+
+        Each writing owes hooks of its own.
+        """
         ledger = self.records.setdefault(job, deque())
         first, last = cut(lapse.first), cut(lapse.last)
-        head = ledger[0] if ledger else None
-        same = (kind, lapse.state, lapse.reason)
-        if isinstance(head, LapseRow) and (head.kind, head.state, head.reason) == same:
-            head.count += lapse.count
-            head.last = max(head.last, last)
-            head.written = self.written()
-            return
-        row = LapseRow(
+        new = LapseRow(
             job=job,
             kind=kind,
             state=lapse.state,
@@ -147,7 +146,41 @@ class Ground:
             scheduler=owner,
             written=self.written(),
         )
-        ledger.appendleft(row)
+        if lapse.state in owes:
+            self.owe(f"lapse:{job}:{to_ms(first)}:{lapse.state.value}:{lapse.reason}", new.record())
+        head = ledger[0] if ledger else None
+        same = (kind, lapse.state, lapse.reason)
+        if isinstance(head, LapseRow) and (head.kind, head.state, head.reason) == same:
+            head.count += lapse.count
+            head.last = max(head.last, last)
+            head.written = new.written
+            return
+        ledger.appendleft(new)
+
+    def owe(self, name: str, record: Record, by: str | None = None, lease: timedelta = NOTHING) -> None:
+        """Owe hooks for an ending: due at once, or when *by*, who runs them itself, has had its lease."""
+        due = cut(self.moment + lease)
+        self.debts[name] = DebtRow(record=record, due=due, by=by, till=due)
+        if lease == NOTHING:
+            self.nudge()
+
+    def keep_output(self, run: Run, failed: bool) -> None:
+        """Keep what a run wrote, and of its job's others the newest and the last failure's, as long as all fit in."""
+        self.outputs.pop(run.id, None)
+        self.outputs[run.id] = len((run.output or "").encode())
+        if failed:
+            self.failures[run.job] = run.id
+        ids = [run_id for run_id in reversed(self.outputs) if self.all_runs[run_id].job == run.job]
+        for run_id in ids[self.retention.outputs :]:
+            if run_id != self.failures.get(run.job):
+                self.drop_output(run_id)
+        while self.outputs and sum(self.outputs.values()) > self.retention.output_total:
+            self.drop_output(next(iter(self.outputs)))
+
+    def drop_output(self, run_id: str) -> None:
+        """Forget what a run wrote."""
+        if self.outputs.pop(run_id, None) is not None:
+            self.all_runs[run_id].output = None
 
     def trim(self, job: str) -> None:
         """Keep a job's ledger to its size, from the tail, as long as the tail is over."""
@@ -162,6 +195,7 @@ class Ground:
 
     def forget(self, run: Run) -> None:
         """Drop an ended run; the done memory is another matter."""
+        self.drop_output(run.id)
         self.all_runs.pop(run.id, None)
         self.ended.pop(run.id, None)
 
@@ -174,9 +208,21 @@ class Ground:
         till = self.moment + run.lock_ttl
         self.queued[run.id] = till if run.deadline is None else min(till, run.deadline)
 
-    def finish(self, run: Run, state: State, reason: str | None, dedup: timedelta, dying: timedelta = NOTHING) -> None:
-        """Bring a run to its end: every index forgets it, and its lock is let go or kept while it is *dying*."""
-        run.state, run.reason, run.message = state, reason, ""
+    def finish(
+        self,
+        run: Run,
+        state: State,
+        reason: str | None,
+        dedup: timedelta,
+        dying: timedelta = NOTHING,
+        hooks_by: str | None = None,
+        hooks_lease: timedelta = NOTHING,
+    ) -> None:
+        """Bring a run to its end: every index forgets it, and its lock is let go or kept while it is *dying*.
+
+        Its hooks are owed: to *hooks_by* for *hooks_lease*, who runs them itself, or to anyone.
+        """
+        run.state, run.reason, run.message, run.stop = state, reason, "", None
         run.ended_at = run.ended_at or self.moment
         for index in (self.unconfirmed, self.queued, self.live):
             index.pop(run.id, None)
@@ -184,6 +230,10 @@ class Ground:
         self.ended[run.id] = self.moment
         if dedup > NOTHING:
             self.done[run.id] = self.moment + dedup
+        if state in run.owes:
+            self.owe(debt_id(run.id, run.token), run.record(), hooks_by, hooks_lease)
+        if run.left:
+            dying = NOTHING
         if run.id in self.holders(run.lock):
             if dying > NOTHING:
                 self.hold(run.lock, run.id, self.moment + dying)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from celery_legion.clock import EPOCH, from_ms, to_ms
 from celery_legion.run import Kind, Reason, Record, State
-from celery_legion.stores.base import Lead, SchedulerInfo, WorkerInfo
+from celery_legion.stores.base import Interruption, Lead, SchedulerInfo, WorkerInfo
 
 
 def cut(moment: datetime) -> datetime:
@@ -56,6 +56,12 @@ class Run:
     late: bool = False
     visibility: timedelta = timedelta(0)
     watched: bool = True
+    owes: frozenset[State] = frozenset()
+    previous: datetime | None = None
+    hook_error: str | None = None
+    left: bool = False
+    stop: Interruption | None = None
+    refused: str | None = None
 
     @property
     def closed(self) -> bool:
@@ -99,6 +105,8 @@ class Run:
             error=self.error,
             output=self.output,
             scheduler=self.scheduler,
+            previous_success=self.previous,
+            hook_error=self.hook_error,
         )
 
 
@@ -132,6 +140,17 @@ class LapseRow:
             ended_at=self.written[0],
             scheduler=self.scheduler,
         )
+
+
+@dataclass(slots=True, kw_only=True)
+class DebtRow:
+    """Hooks that are owed: due at ``due``; taken by ``by`` until ``till``."""
+
+    record: Record
+    due: datetime
+    by: str | None
+    till: datetime
+    sends: int = 0
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from celery_legion.run import Kind, Reason, Record, State
-from celery_legion.stores.base import Admission, Answer, Kept, Outcome, Renewal, Retention, Ticket
+from celery_legion.stores.base import Admission, Answer, Interruption, Kept, Outcome, Renewal, Retention, Ticket
 from celery_legion.stores.memory.ground import NOTHING, Ground, atomic
 from celery_legion.stores.memory.marks import Mark
 from celery_legion.stores.memory.rows import Run, cut, cut_or_none
@@ -27,6 +27,8 @@ class Running(Ground):
             if refusal is not None:
                 return Answer(admission=refusal)
             run = self._write_anew(ticket)
+        if run.job != ticket.job:
+            return Answer(admission=Admission.REFUSED)
         alive = run.lease > self.moment
         if run.state is State.RUNNING and alive:
             return self._second(run, ticket)
@@ -34,6 +36,9 @@ class Running(Ground):
             return Answer(admission=Admission.DUPLICATE)
         if run.state is State.RETRYING and ticket.retries > run.retries and alive:
             return self._wait(run)
+        if run.stop is not None:
+            self.finish(run, State.INTERRUPTED, Reason.TERMINATED, self.retention.dedup)
+            return Answer(admission=Admission.DUPLICATE)
         if not self.admit(run):
             self.finish(run, State.LOST if run.begun else State.SKIPPED, Reason.SUPERSEDED, self.retention.dedup)
             return Answer(admission=Admission.SUPERSEDED)
@@ -43,6 +48,8 @@ class Running(Ground):
     def _refuse_unknown(self, ticket: Ticket) -> Admission | None:
         if self.is_done(ticket.id):
             return Admission.DUPLICATE
+        if ticket.known:
+            return Admission.REFUSED
         mark = self.marks.get(ticket.job)
         if ticket.kind is Kind.SCHEDULED and mark is not None and cut(ticket.fire_time) <= mark.fire_time:
             return Admission.SUPERSEDED
@@ -60,6 +67,7 @@ class Running(Ground):
             claimed_at=self.moment,
             written=self.written(),
             state=State.SENT,
+            owes=ticket.owes,
         )
         self.write_run(run)
         if run.kind is Kind.SCHEDULED:
@@ -96,6 +104,7 @@ class Running(Ground):
         run.started_at = run.started_at or self.moment
         run.worker, run.retries, run.asker = ticket.worker, ticket.retries, ticket.asker
         run.late, run.visibility, run.accepted = ticket.late, ticket.visibility, False
+        run.left, run.refused, run.previous = False, None, self.successes.get(run.job)
         run.lease = self.moment
         self._lease(run, ticket.lease)
 
@@ -128,8 +137,9 @@ class Running(Ground):
             return Kept.LOST
         if run.state is State.RUNNING:
             run.accepted = run.accepted or renewal.accepted
+        run.pid = run.pid if renewal.pid is None else renewal.pid
         self._lease(run, run.lock_ttl if retry else lease)
-        return Kept.OK
+        return Kept.INTERRUPT if run.stop is not None and run.state is State.RUNNING else Kept.OK
 
     @atomic
     def park(self, run_id: str, token: int, until: datetime, retries: int) -> bool:
@@ -139,6 +149,9 @@ class Running(Ground):
             return False
         if run.state is State.RETRYING:
             return run.retries == retries
+        if run.stop is not None:
+            self.finish(run, State.INTERRUPTED, Reason.TERMINATED, self.retention.dedup)
+            return True
         run.state, run.retries, run.accepted = State.RETRYING, retries, False
         run.lease = cut(until + run.lock_ttl)
         if run.limit:
@@ -172,11 +185,75 @@ class Running(Ground):
             return False
         run.started_at = cut_or_none(outcome.started_at) or run.started_at
         run.ended_at = cut_or_none(outcome.ended_at)
-        run.pid, run.exit_code = outcome.pid, outcome.exit_code
-        run.error, run.output = outcome.error or None, outcome.output or None
-        self.finish(run, outcome.state, outcome.reason or None, retention.dedup, max(NOTHING, outcome.dying))
+        run.pid = run.pid if outcome.pid is None else outcome.pid
+        run.exit_code = outcome.exit_code
+        run.error, run.hook_error, run.output = (
+            outcome.error or None,
+            outcome.hook_error or None,
+            outcome.output or None,
+        )
+        dying = max(NOTHING, outcome.dying)
+        self.finish(
+            run,
+            outcome.state,
+            outcome.reason or None,
+            retention.dedup,
+            dying,
+            hooks_by=outcome.hooks_by,
+            hooks_lease=outcome.hooks_lease,
+        )
+        if run.output is not None:
+            self.keep_output(run, outcome.state is not State.SUCCEEDED)
         if outcome.state is State.SUCCEEDED:
             self.successes[run.job] = max(run.fire_time, self.successes.get(run.job, run.fire_time))
+        return True
+
+    @atomic
+    def leave(self, run_id: str, token: int, exit_code: int | None, output: str | None) -> bool:
+        """See :meth:`.RunStore.leave`."""
+        run = self.all_runs.get(run_id)
+        if run is None or run.token != token:
+            return False
+        run.left = True
+        run.exit_code = exit_code if run.exit_code is None else run.exit_code
+        if output and run.output is None:
+            run.output = output
+            self.keep_output(run, run.state is not State.SUCCEEDED)
+        if run.closed:
+            self.let_go(run.lock, run.id)
+        return True
+
+    @atomic
+    def interrupt(self, run_id: str, signal: int, grace: timedelta) -> Record | None:
+        """See :meth:`.RunStore.interrupt`."""
+        run = self.all_runs.get(run_id)
+        if run is None:
+            return None
+        if run.state is State.RUNNING:
+            run.stop, run.refused = Interruption(signal=signal, grace=grace), None
+        elif not run.closed:
+            self.finish(run, State.INTERRUPTED, Reason.REVOKED, self.retention.dedup)
+        return run.record()
+
+    @atomic
+    def interruption(self, run_id: str) -> Interruption | None:
+        """See :meth:`.RunStore.interruption`."""
+        run = self.all_runs.get(run_id)
+        if run is None:
+            return None
+        if run.refused is not None:
+            return Interruption(signal=0, grace=NOTHING, refused=run.refused)
+        return run.stop
+
+    @atomic
+    def refuse(self, run_id: str, token: int, why: str) -> bool:
+        """See :meth:`.RunStore.refuse`."""
+        run = self.all_runs.get(run_id)
+        if run is None or run.token != token:
+            return False
+        if run.stop is None:
+            return run.refused == why
+        run.stop, run.refused = None, why
         return True
 
     @atomic

@@ -49,6 +49,7 @@ class Scheduling(Ground):
             version=self.version,
             changes=tuple(name for name, version in self.changed.items() if version > since),
             requests=tuple(islice(self.inbox.values(), max(0, limit))) if leads else (),
+            owed=any(debt.due <= self.moment for debt in self.debts.values()),
         )
 
     @atomic
@@ -98,7 +99,7 @@ class Scheduling(Ground):
         if settled is not None:
             return settled
         for lapse in claim.lapses:
-            self.write_lapse(claim.job, claim.kind, lapse, owner)
+            self.write_lapse(claim.job, claim.kind, lapse, owner, claim.owes)
         granted, holder = Granted.LAPSED, None
         if claim.run_id is not None:
             granted, holder = self._lock_for(claim, claim.run_id)
@@ -106,7 +107,7 @@ class Scheduling(Ground):
                 self._write_claimed(claim, claim.run_id, owner)
             else:
                 skip = Lapse(state=State.SKIPPED, reason=granted.value, first=claim.fire_time, last=claim.fire_time)
-                self.write_lapse(claim.job, claim.kind, skip, owner)
+                self.write_lapse(claim.job, claim.kind, skip, owner, claim.owes)
         self.trim(claim.job)
         if claim.mark is not None:
             fire = cut(claim.fire_time)
@@ -162,6 +163,7 @@ class Scheduling(Ground):
             deadline=cut_or_none(claim.deadline),
             scheduler=owner,
             watched=claim.watched,
+            owes=claim.owes,
         )
         if run.limit:
             self.hold(run.lock, run_id, cut(self.moment + run.lock_ttl))

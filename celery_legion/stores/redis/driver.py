@@ -9,13 +9,15 @@ from hashlib import sha1
 
 from celery_legion.clock import from_ms, span_ms, to_ms
 from celery_legion.errors import StoreError
-from celery_legion.run import Kind, Record
+from celery_legion.run import Kind, Record, State
 from celery_legion.stores.base import (
     CLAIM_LIMIT,
     Admission,
     Answer,
     Claim,
+    Debt,
     Granted,
+    Interruption,
     Kept,
     Lead,
     Outcome,
@@ -33,7 +35,7 @@ from celery_legion.stores.base import (
 )
 from celery_legion.stores.redis.connection import Connection
 from celery_legion.stores.redis.reading import Reading
-from celery_legion.stores.redis.records import moment, read_run
+from celery_legion.stores.redis.records import moment, pack, read_debt, read_run
 
 
 def _ms(value: datetime | None) -> int | str:
@@ -42,6 +44,10 @@ def _ms(value: datetime | None) -> int | str:
 
 def _text(value: str | int | None) -> str:
     return "" if value is None else str(value)
+
+
+def _owes(states: frozenset[State]) -> str:
+    return ",".join(sorted(state.value for state in states))
 
 
 def read_request(text: str) -> Request:
@@ -75,7 +81,7 @@ class RedisStore(Reading):
     def pulse(self, owner: str, ttl: timedelta, since: int, limit: int, info: SchedulerInfo) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
         args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid)
-        epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox = self._run(
+        epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox, owed = self._run(
             "pulse", args
         )
         requests = [read_request(text) for text in inbox]
@@ -94,6 +100,7 @@ class RedisStore(Reading):
             version=int(version),
             changes=tuple(changes),
             requests=tuple(requests),
+            owed=bool(owed),
         )
 
     def resign(self, owner: str) -> bool:
@@ -153,6 +160,22 @@ class RedisStore(Reading):
         records = (read_run(run_id, flat) for run_id, flat in ended)
         return [record for record in records if record is not None]
 
+    # Hooks
+
+    def owed(self, limit: int, patience: timedelta) -> list[Debt]:
+        """See :meth:`.SchedulerStore.owed`."""
+        rows = self._run("owed", (limit, span_ms(patience)))
+        return [Debt(id=name, record=read_debt(job, text), sends=int(sends)) for name, job, text, sends in rows]
+
+    def take(self, debt: str, asker: str, lease: timedelta) -> Debt | None:
+        """See :meth:`.HookStore.take`."""
+        row = self._run("take", (debt, asker, span_ms(lease)))
+        return Debt(id=debt, record=read_debt(row[0], row[1]), sends=int(row[2])) if row else None
+
+    def hooked(self, debt: str, error: str | None) -> bool:
+        """See :meth:`.HookStore.hooked`."""
+        return bool(self._run("hooked", (debt, _text(error))))
+
     # Worker
 
     def begin(self, ticket: Ticket) -> Answer:
@@ -172,6 +195,8 @@ class RedisStore(Reading):
             span_ms(ticket.visibility),
             ticket.asker,
             span_ms(self.options.retention.dedup),
+            _owes(ticket.owes),
+            int(ticket.known),
         )
         admission, token, attempt, wait, success = self._run("begin", args)
         return Answer(
@@ -188,13 +213,13 @@ class RedisStore(Reading):
             return {}
         args: list[str | int] = [worker, span_ms(lease), span_ms(self.options.retention.dedup)]
         for renewal in renewals:
-            args += (renewal.id, renewal.token, int(renewal.accepted))
+            args += (renewal.id, renewal.token, int(renewal.accepted), _text(renewal.pid))
         answers = self._run("renew", args)
         return {renewal.id: Kept(kept) for renewal, kept in zip(renewals, answers, strict=True)}
 
     def park(self, run_id: str, token: int, until: datetime, retries: int) -> bool:
         """See :meth:`.RunStore.park`."""
-        return bool(self._run("park", (run_id, token, to_ms(until), retries)))
+        return bool(self._run("park", (run_id, token, to_ms(until), retries, span_ms(self.options.retention.dedup))))
 
     def hand_back(self, worker: str) -> list[str]:
         """See :meth:`.RunStore.hand_back`."""
@@ -212,11 +237,42 @@ class RedisStore(Reading):
             _text(outcome.pid),
             _text(outcome.exit_code),
             _text(outcome.error),
-            _text(outcome.output),
+            _text(outcome.hook_error),
+            pack(outcome.output),
             span_ms(outcome.dying),
             span_ms(retention.dedup),
+            _text(outcome.hooks_by),
+            span_ms(outcome.hooks_lease),
+            retention.outputs,
+            retention.output_total,
         )
         return bool(self._run("end", args))
+
+    def leave(self, run_id: str, token: int, exit_code: int | None, output: str | None) -> bool:
+        """See :meth:`.RunStore.leave`."""
+        keep = self.options.retention
+        return bool(
+            self._run("leave", (run_id, token, _text(exit_code), pack(output), keep.outputs, keep.output_total))
+        )
+
+    def interrupt(self, run_id: str, signal: int, grace: timedelta) -> Record | None:
+        """See :meth:`.RunStore.interrupt`."""
+        flat = self._run("interrupt", (run_id, signal, span_ms(grace), span_ms(self.options.retention.dedup)))
+        return read_run(run_id, flat)
+
+    def interruption(self, run_id: str) -> Interruption | None:
+        """See :meth:`.RunStore.interruption`."""
+        asked, refused = self._run("interruption", (run_id,))
+        if not asked and not refused:
+            return None
+        number, _, grace = asked.partition("|")
+        return Interruption(
+            signal=int(number or 0), grace=timedelta(milliseconds=int(grace or 0)), refused=refused or None
+        )
+
+    def refuse(self, run_id: str, token: int, why: str) -> bool:
+        """See :meth:`.RunStore.refuse`."""
+        return bool(self._run("refuse", (run_id, token, why)))
 
     def get(self, run_id: str) -> Record | None:
         """See :meth:`.RunStore.get`."""
@@ -301,4 +357,5 @@ def _claim_args(claim: Claim) -> tuple[str | int, ...]:
         _ms(claim.deadline),
         _text(claim.queue),
         int(claim.watched),
+        _owes(claim.owes),
     )

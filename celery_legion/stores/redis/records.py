@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,6 +17,37 @@ from celery_legion.stores.base import Pause
 def moment(text: str | int | None) -> datetime | None:
     """Return the moment of a field of milliseconds, None for a missing or empty one."""
     return None if text is None or text == "" else from_ms(int(text))
+
+
+def pack(output: str | None) -> str:
+    """Return what a run wrote as it is stored: compressed where that is shorter; empty for nothing."""
+    if not output:
+        return ""
+    packed = b64encode(zlib.compress(output.encode("utf-8", "replace"))).decode()
+    return f"z{packed}" if len(packed) < len(output) else f"t{output}"
+
+
+def unpack(stored: str | None) -> str | None:
+    """Return what :func:`pack` has packed, None for nothing."""
+    if not stored:
+        return None
+    if stored[0] == "t":
+        return stored[1:]
+    try:
+        return zlib.decompress(b64decode(stored[1:])).decode("utf-8", "replace")
+    except (ValueError, zlib.error):
+        return None
+
+
+def read_debt(job: str, text: str) -> Record:
+    """Return the record of an ending that hooks are owed for: of a run, or of a lapse."""
+    run = json.loads(text)
+    if "id" not in run:
+        return read_lapse(job, text)[1]
+    flat = [str(item) for pair in run.items() for item in pair]
+    record = read_run(run["id"], flat)
+    assert record is not None
+    return record
 
 
 def _number(text: str | None) -> int | None:
@@ -45,8 +78,10 @@ def read_run(run_id: str, flat: Sequence[str]) -> Record | None:
         pid=_number(run.get("pid")),
         exit_code=_number(run.get("exit")),
         error=run.get("error") or None,
-        output=run.get("output") or None,
+        output=unpack(run.get("output")),
         scheduler=run.get("scheduler") or None,
+        previous_success=moment(run.get("previous")),
+        hook_error=run.get("hook_error") or None,
     )
 
 

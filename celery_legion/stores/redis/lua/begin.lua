@@ -1,6 +1,6 @@
 -- begin: say whether a message may run now.
 -- ARGV: id, job, fire ms, kind, worker, retries, late (0/1), lock, limit, lock ttl ms, lease ms,
---   visibility ms, asker, dedup ms
+--   visibility ms, asker, dedup ms, owed endings with commas between, known (0/1)
 -- Returns {answer, token, attempt, wait ms, fire of the previous success or ""}
 hear()
 local id, job, fire, kind, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
@@ -13,16 +13,20 @@ local function success() return redis.call('HGET', key('wins'), job) or '' end
 local run = load_run(id)
 if not run then
   if redis.call('EXISTS', key('done:' .. id)) == 1 then return { 'duplicate', 0, 0, 0, '' } end
+  if ARGV[16] == '1' then return { 'refused', 0, 0, 0, '' } end
   if kind == 'scheduled' then
     local mark = read_mark(job)
     if mark and fire <= mark.fire then return { 'superseded', 0, 0, 0, '' } end
     move_mark(job, ARGV[3], '', 'run', '')
   end
-  run = { job = job, kind = kind, fire = ARGV[3], state = 'sent', lock = lock, limit = limit, ttl = ttl, attempt = 0, token = 0 }
+  run = { job = job, kind = kind, fire = ARGV[3], state = 'sent', lock = lock, limit = limit, ttl = ttl, attempt = 0, token = 0,
+    owes = ARGV[15] }
   redis.call('HSET', key('run:' .. id), 'job', job, 'kind', kind, 'fire', ARGV[3], 'state', 'sent', 'lock', lock,
-    'limit', limit, 'ttl', ttl, 'claimed', now, 'attempt', 0, 'token', 0)
+    'limit', limit, 'ttl', ttl, 'claimed', now, 'attempt', 0, 'token', 0, 'owes', ARGV[15])
   redis.call('LPUSH', key('ledger:' .. job), id)
   touch(job)
+elseif run.job ~= job then
+  return { 'refused', 0, 0, 0, '' }
 end
 
 local began = run.state == 'running' or run.state == 'retrying'
@@ -45,6 +49,11 @@ elseif not is_open(run.state, run.reason) and not (run.state == 'expired' and ru
   return { 'duplicate', 0, 0, 0, '' }
 end
 
+if run.stop then
+  finish(id, run, 'interrupted', 'terminated', dedup, 0)
+  return { 'duplicate', 0, 0, 0, '' }
+end
+
 if not admit(id, run, dedup) then
   finish(id, run, began and 'lost' or 'skipped', 'superseded', dedup, 0)
   return { 'superseded', 0, 0, 0, '' }
@@ -54,9 +63,10 @@ local token = redis.call('INCR', key('token'))
 local attempt = tonumber(run.attempt) + 1
 if tonumber(run.limit) > 0 then hold(run.lock, id, now + lease) end
 redis.call('HSET', key('run:' .. id), 'state', 'running', 'token', token, 'attempt', attempt, 'worker', worker,
-  'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'accepted', 0, 'asker', asker, 'revived', 0)
+  'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'accepted', 0, 'asker', asker, 'revived', 0,
+  'left', 0, 'previous', success())
 redis.call('HSETNX', key('run:' .. id), 'started', now)
-redis.call('HDEL', key('run:' .. id), 'msg', 'reason', 'ended')
+redis.call('HDEL', key('run:' .. id), 'msg', 'reason', 'ended', 'refused')
 redis.call('ZREM', key('unsent'), id)
 redis.call('ZREM', key('queued'), id)
 redis.call('ZREM', key('ended'), id)

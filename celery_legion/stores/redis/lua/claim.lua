@@ -1,11 +1,11 @@
 -- claim: give each fire to exactly one scheduler, in one act for all.
 -- ARGV: owner, epoch ("" = one-shot), lead ttl ms, ledger size, then for each claim
 --   job, fire ms, mark ms ("" = any), run id ("" = none), kind, lapses as JSON ("" = none),
---   lock, limit, lock ttl ms, message, deadline ms ("" = none), queue, watched (0/1)
+--   lock, limit, lock ttl ms, message, deadline ms ("" = none), queue, watched (0/1), owed endings with commas between
 -- Returns for each {verdict, mark ms or "", holder}
 hear()
 local owner, epoch, size = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local FIELDS = 13
+local FIELDS = 14
 local answers = {}
 
 if epoch ~= '' then
@@ -63,7 +63,7 @@ for i = 5, #ARGV, FIELDS do
   if not answer then
     if lapses ~= '' then
       for _, lapse in ipairs(cjson.decode(lapses)) do
-        write_lapse(job, kind, lapse[1], lapse[2], lapse[3], lapse[4], lapse[5], owner)
+        write_lapse(job, kind, lapse[1], lapse[2], lapse[3], lapse[4], lapse[5], owner, ARGV[i + 13])
       end
     end
     local verdict, holder = 'lapsed', ''
@@ -80,12 +80,12 @@ for i = 5, #ARGV, FIELDS do
         if limit > 0 then hold(lock, id, now + ttl) end
         redis.call('HSET', key('run:' .. id), 'job', job, 'kind', kind, 'fire', fire, 'state', 'claimed', 'lock', lock,
           'limit', limit, 'ttl', ttl, 'queue', ARGV[i + 11], 'deadline', ARGV[i + 10], 'msg', ARGV[i + 9],
-          'claimed', now, 'scheduler', owner, 'attempt', 0, 'token', 0, 'watched', ARGV[i + 12])
+          'claimed', now, 'scheduler', owner, 'attempt', 0, 'token', 0, 'watched', ARGV[i + 12], 'owes', ARGV[i + 13])
         redis.call('ZADD', key('unsent'), now, id)
         redis.call('LPUSH', key('ledger:' .. job), id)
         touch(job)
       else
-        write_lapse(job, kind, 'skipped', verdict, tonumber(fire), tonumber(fire), 1, owner)
+        write_lapse(job, kind, 'skipped', verdict, tonumber(fire), tonumber(fire), 1, owner, ARGV[i + 13])
       end
     end
     trim(job, size)

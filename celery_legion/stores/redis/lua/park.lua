@@ -1,10 +1,14 @@
 -- park: hold a run and its lock for a retry.
--- ARGV: id, token, until ms, retries. Returns 1 or 0.
+-- ARGV: id, token, until ms, retries, dedup ms. Returns 1 or 0.
 local id = ARGV[1]
 local run = load_run(id)
 if not run or run.state ~= 'running' or run.token ~= ARGV[2] then
   -- A repeated call finds the run as it left it.
   return run and run.state == 'retrying' and run.token == ARGV[2] and run.retries == ARGV[4] and 1 or 0
+end
+if run.stop then
+  finish(id, run, 'interrupted', 'terminated', tonumber(ARGV[5]), 0)
+  return 1
 end
 local till = tonumber(ARGV[3]) + tonumber(run.ttl)
 redis.call('HSET', key('run:' .. id), 'state', 'retrying', 'lease', till, 'retries', ARGV[4], 'accepted', 0)

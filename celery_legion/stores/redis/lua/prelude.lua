@@ -16,6 +16,9 @@
 --   queued              zset    id of a sent run -> when its queue time is over
 --   live                zset    id of a begun run -> when it is lost
 --   wins                hash    job -> fire time of its last success
+--   owed                zset    id of a debt of hooks -> when it is due; debt:<id>: hash of one debt
+--   outputs             zset    id of a run with output -> when; output_bytes: int, the size of all
+--   outputs:<job>       list    ids of a job's runs with output, newest first; failures: hash job -> the last failed one
 --   inbox               list    pushes, oldest last
 --   version             int     of the schedule; changed: zset job -> version; jobs, pauses: hash job -> JSON
 --   heard               int     when a scheduler or worker was last heard of
@@ -76,8 +79,26 @@ local function touch(job)
   redis.call('ZADD', key('recent'), now, job)
 end
 
--- Write fires that become no run; consecutive ones of one state and reason are one record.
-local function write_lapse(job, kind, state, reason, first, last, count, owner)
+local function owes(list, state)
+  return list and string.find(',' .. list .. ',', ',' .. state .. ',', 1, true) ~= nil
+end
+
+-- Owe hooks for an ending, which `record` (JSON) describes: due at once, or when the process that runs them itself
+-- has had its lease.
+local function owe(id, job, record, by, lease)
+  local due = now + lease
+  redis.call('HSET', key('debt:' .. id), 'job', job, 'record', record, 'sends', 0, 'by', by, 'till', due)
+  redis.call('ZADD', key('owed'), due, id)
+  if lease == 0 then redis.call('PUBLISH', key('wake'), 'owed') end
+end
+
+-- Write fires that become no run; consecutive ones of one state and reason are one record. Each writing owes hooks.
+local function write_lapse(job, kind, state, reason, first, last, count, owner, owing)
+  if owes(owing, state) then
+    local lapse = { kind = kind, state = state, reason = reason, first = first, last = last, count = count, at = now,
+      since = now, scheduler = owner }
+    owe('lapse:' .. job .. ':' .. first .. ':' .. state .. ':' .. reason, job, cjson.encode(lapse), '', 0)
+  end
   local ledger = key('ledger:' .. job)
   local head = redis.call('LINDEX', ledger, 0)
   if head and string.byte(head) == 123 then
@@ -98,7 +119,41 @@ local function write_lapse(job, kind, state, reason, first, last, count, owner)
   touch(job)
 end
 
+local function drop_output(id)
+  local size = redis.call('HSTRLEN', key('run:' .. id), 'output')
+  if size == 0 then return end
+  redis.call('HDEL', key('run:' .. id), 'output')
+  redis.call('DECRBY', key('output_bytes'), size)
+  redis.call('ZREM', key('outputs'), id)
+end
+
+-- Keep what a run wrote, and of its job's others the newest and the last failure's, as long as all fit in.
+local function keep_output(id, job, failed, output, kept, total)
+  drop_output(id)
+  redis.call('HSET', key('run:' .. id), 'output', output)
+  redis.call('INCRBY', key('output_bytes'), #output)
+  redis.call('ZADD', key('outputs'), now, id)
+  local list = key('outputs:' .. job)
+  redis.call('LREM', list, 0, id)
+  redis.call('LPUSH', list, id)
+  if failed then redis.call('HSET', key('failures'), job, id) end
+  local spared = redis.call('HGET', key('failures'), job)
+  for _, old in ipairs(redis.call('LRANGE', list, kept, -1)) do
+    if old ~= spared then
+      drop_output(old)
+      redis.call('LREM', list, 0, old)
+    end
+  end
+  while tonumber(redis.call('GET', key('output_bytes'))) > total do
+    local oldest = redis.call('ZRANGE', key('outputs'), 0, 0)[1]
+    if not oldest then break end
+    drop_output(oldest)
+    redis.call('ZREM', key('outputs'), oldest)
+  end
+end
+
 local function forget(id)
+  drop_output(id)
   redis.call('DEL', key('run:' .. id))
   redis.call('ZREM', key('ended'), id)
 end
@@ -118,15 +173,22 @@ local function trim(job, size)
 end
 
 -- Bring a run to its end: every index forgets it, the ledger's record says how, the lock is let go
--- (or kept until `dying` more milliseconds have passed, while its process may not be dead yet).
-local function finish(id, run, state, reason, dedup, dying)
-  redis.call('HSET', key('run:' .. id), 'state', state, 'reason', reason or '', 'ended', run.ended or now)
-  redis.call('HDEL', key('run:' .. id), 'msg')
+-- (or kept until `dying` more milliseconds have passed, while its process may not be dead yet), and its hooks are owed:
+-- to `by` for `lease` ms, who runs them itself, or to anyone.
+local function finish(id, run, state, reason, dedup, dying, by, lease)
+  run.state, run.reason, run.ended = state, reason or '', run.ended or now
+  redis.call('HSET', key('run:' .. id), 'state', state, 'reason', run.reason, 'ended', run.ended)
+  redis.call('HDEL', key('run:' .. id), 'msg', 'stop')
   redis.call('ZREM', key('unsent'), id)
   redis.call('ZREM', key('queued'), id)
   redis.call('ZREM', key('live'), id)
   redis.call('ZADD', key('ended'), now, id)
   if dedup > 0 then redis.call('SET', key('done:' .. id), state, 'PX', dedup) end
+  if owes(run.owes, state) then
+    run.id, run.msg = id, nil
+    owe(id .. ':' .. (run.token or '0'), run.job, cjson.encode(run), by or '', lease or 0)
+  end
+  if run.left == '1' then dying = 0 end
   if redis.call('ZSCORE', key('lock:' .. run.lock), id) then
     if dying > 0 then
       hold(run.lock, id, now + dying)

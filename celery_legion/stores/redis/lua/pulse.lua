@@ -1,6 +1,7 @@
 -- pulse: take or renew the lead, register the scheduler, read changes and the inbox.
 -- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid
--- Returns {epoch or 0, lead owner, lead epoch, app, print, host, pid, ms left, version, changes, requests}
+-- Returns {epoch or 0, lead owner, lead epoch, app, print, host, pid, ms left, version, changes, requests,
+--   number of debts of hooks that are due}
 hear()
 local owner, ttl = ARGV[1], tonumber(ARGV[2])
 local lead = key('lead')
@@ -32,4 +33,5 @@ if epoch > 0 and tonumber(ARGV[4]) > 0 then
   for i = #newest, 1, -1 do requests[#requests + 1] = newest[i] end
 end
 local record = redis.call('HMGET', lead, 'owner', 'epoch', 'app', 'print', 'host', 'pid')
-return { epoch, record[1], record[2], record[3], record[4], record[5], record[6], redis.call('PTTL', lead), version, changes, requests }
+return { epoch, record[1], record[2], record[3], record[4], record[5], record[6], redis.call('PTTL', lead), version, changes, requests,
+  redis.call('ZCOUNT', key('owed'), '-inf', now) }

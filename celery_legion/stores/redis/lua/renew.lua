@@ -1,17 +1,19 @@
 -- renew: extend the leases of runs that a worker answers for.
--- ARGV: worker, lease ms, dedup ms, then id, token, accepted (0/1) for each. Returns "ok" or "lost" for each.
+-- ARGV: worker, lease ms, dedup ms, then id, token, accepted (0/1), pid ("" = not known) for each.
+-- Returns "ok", "lost" or "interrupt" for each.
 hear()
 local worker, lease, dedup = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local function renew_begun(id, run, accepted)
+local function renew_begun(id, run, accepted, pid)
   if not admit(id, run, dedup) then return 'lost' end
   local till = now + lease
   if run.lease and tonumber(run.lease) > till then till = tonumber(run.lease) end
   if tonumber(run.limit) > 0 then hold(run.lock, id, till) end
   redis.call('HSET', key('run:' .. id), 'lease', till, 'revived', 0)
   if accepted and run.state == 'running' then redis.call('HSET', key('run:' .. id), 'accepted', 1) end
+  if pid ~= '' then redis.call('HSET', key('run:' .. id), 'pid', pid) end
   redis.call('ZADD', key('live'), till + (run.late == '1' and tonumber(run.visibility) or 0), id)
-  return 'ok'
+  return run.stop and run.state == 'running' and 'interrupt' or 'ok'
 end
 
 local function renew_queued(id, run)
@@ -26,7 +28,7 @@ local function renew_queued(id, run)
 end
 
 local answers = {}
-for i = 4, #ARGV, 3 do
+for i = 4, #ARGV, 4 do
   local id, token = ARGV[i], ARGV[i + 1]
   local run = load_run(id)
   local answer = 'lost'
@@ -35,10 +37,10 @@ for i = 4, #ARGV, 3 do
       if (run.state == 'claimed' or run.state == 'sent') and is_open(run.state, run.reason) then
         answer = renew_queued(id, run)
       elseif run.state == 'retrying' then
-        answer = renew_begun(id, run, false)
+        answer = renew_begun(id, run, false, '')
       end
     elseif run.token == token and (run.state == 'running' or run.state == 'retrying') then
-      answer = renew_begun(id, run, ARGV[i + 2] == '1')
+      answer = renew_begun(id, run, ARGV[i + 2] == '1', ARGV[i + 3])
     end
   end
   answers[#answers + 1] = answer

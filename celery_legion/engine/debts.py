@@ -1,0 +1,61 @@
+"""Debts of hooks: what nobody runs where a run ends is sent to a worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+from celery_legion.codec import Message
+from celery_legion.engine.dispatch import Dispatch
+from celery_legion.engine.publisher import BATCH_LIMIT, Publisher, Send
+from celery_legion.hook import TASK
+from celery_legion.stores.base import Debt, Store
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = timedelta(minutes=1)
+"""How long a sent debt may wait for a worker before it is sent again; doubled each time."""
+
+
+class Debts:
+    """Sends debts that are due. A message that is sent twice pays once; one that is lost is sent again.
+
+    *queue_of* returns the queue of a job of that name, None if it is not known.
+    """
+
+    def __init__(
+        self, store: Callable[[], Store], publisher: Publisher, send: Send, queue_of: Callable[[str], str | None]
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._send = send
+        self._queue_of = queue_of
+
+    def send(self) -> int:
+        """Send what is due, at most a batch; return how many. Nothing is put off while the broker is away.
+
+        Raises:
+            BrokerUnavailableError: The connection failed; what was not sent is due again after :data:`PATIENCE`.
+        """
+        if self._publisher.broken or not self._publisher.ready():
+            return 0
+        debts = self._store().owed(BATCH_LIMIT, PATIENCE)
+        dispatches = [self._dispatch(debt) for debt in debts]
+        if dispatches:
+            self._publisher.publish(dispatches, self._send)
+        for dispatch in dispatches:
+            if dispatch.error is not None:
+                logger.error("hooks of %s are not sent: %s", dispatch.job, dispatch.error)
+        return len(dispatches)
+
+    def _dispatch(self, debt: Debt) -> Dispatch:
+        job = debt.record.job
+        if debt.sends > 1:
+            logger.warning("hooks of %s for %s are sent again: no worker has run them", job, debt.id)
+        queue = self._queue_of(job)
+        options = {"shadow": f"hooks of {job}", "ignore_result": True, **({"queue": queue} if queue else {})}
+        return Dispatch(
+            run_id=uuid4().hex, job=job, message=Message(task=TASK, args=(debt.id,), options=options), header=None
+        )
