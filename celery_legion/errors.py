@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -68,6 +69,21 @@ class UnknownJobError(LegionError, LookupError):
         return f"no job is named {self.name!r}{hint}"
 
 
+class UnknownRunError(LegionError, LookupError):
+    """A target is no run, no job that has run, and no process of a run. ``hint`` names a similar job."""
+
+    exit_code = 4
+
+    def __init__(self, target: str, hint: str = "", is_job: bool = False) -> None:
+        super().__init__(target, hint, is_job)
+        self.target, self.hint, self.is_job = target, hint, is_job
+
+    def __str__(self) -> str:
+        if self.is_job:
+            return f"job {self.target!r} has not run yet; `celery legion history {self.target}` shows what became of it"
+        return f"no run, job or process is called {self.target!r}{self.hint}; `celery legion history` shows all runs"
+
+
 class DuplicateJobError(LegionError, ValueError):
     """Two jobs carry one name. Raised at registration, with both places."""
 
@@ -102,6 +118,60 @@ class InvalidJobError(LegionError, ValueError):
 
     def __str__(self) -> str:
         return f"job {self.name!r}: {self.problem}"
+
+
+class CommandError(LegionError, RuntimeError):
+    """Base of what a command's run ends with when it has not succeeded. ``output`` is the tail of what it wrote."""
+
+    exit_code = 1
+
+    def __init__(self, job: str, detail: Any, output: str = "") -> None:
+        super().__init__(job, detail, output)
+        self.job, self.detail, self.output = job, detail, output
+
+    def __repr__(self) -> str:
+        # Celery logs this, and the output is in the log already.
+        return f"{type(self).__name__}({self.job!r}, {self.detail!r})"
+
+    @property
+    def last_line(self) -> str:
+        """The last line of its output, bounded, with what leads to it."""
+        lines = self.output.strip().splitlines()
+        return f": {lines[-1].strip()[:200]}" if lines else ""
+
+
+class CommandFailedError(CommandError):
+    """A command has exited with another code than 0; ``code`` is -N for one that signal N has ended."""
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        return int(self.detail)
+
+    def __str__(self) -> str:
+        how = f"was ended by signal {-self.code}" if self.code < 0 else f"exited with code {self.code}"
+        return f"the command of job {self.job!r} {how}{self.last_line}"
+
+
+class CommandTimeoutError(CommandError):
+    """A command took longer than its timeout, and was ended."""
+
+    def __str__(self) -> str:
+        return f"the command of job {self.job!r} took longer than its timeout of {self.detail}{self.last_line}"
+
+
+class CommandRefusedError(CommandError):
+    """A command is not executed: the message, the job, or this worker is not what it must be."""
+
+    def __str__(self) -> str:
+        return f"no command is executed for job {self.job!r}: {self.detail}"
+
+
+class RunInterruptedError(CommandError):
+    """A command was interrupted by someone who asked for it."""
+
+    def __str__(self) -> str:
+        return f"the command of job {self.job!r} was interrupted{self.last_line}"
 
 
 class StoreError(LegionError, RuntimeError):

@@ -12,7 +12,9 @@ from celery_legion.builder import Builder
 from celery_legion.command_builder import CommandBuilder, CommandTarget
 from celery_legion.config import hide_password
 from celery_legion.context import Context
+from celery_legion.duration import Duration
 from celery_legion.errors import LegionError
+from celery_legion.interruption import GRACE, Interrupted, interrupt
 from celery_legion.job import NOTHING, Job
 from celery_legion.target import Target, place_of_caller
 from celery_legion.worker import install
@@ -98,6 +100,19 @@ class Legion:
         """Call *function* once, late: before the schedule is first read, and in workers before they consume."""
         self.context.registry.on_enable(function)
         return function
+
+    def interrupt(
+        self, target: str, *, signal: int | str = "TERM", grace: Duration = GRACE, wait: Duration | None = None
+    ) -> list[Interrupted]:
+        """Ask for the end of a run (by its id), of a job's open runs, or of the run of a process, and wait for it.
+
+        What runs gets *signal*, and SIGKILL after *grace*; see ``celery_legion.interruption.interrupt``.
+
+        Raises:
+            UnknownRunError: Nothing is called so.
+            StoreUnavailableError: The store does not answer.
+        """
+        return interrupt(self.context, target, signal=signal, grace=grace, wait=wait)
 
     def autodiscover(
         self, packages: Iterable[str] | Callable[[], Iterable[str]] | None = None, related_name: str | None = None

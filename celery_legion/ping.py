@@ -6,9 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlencode, urlsplit
-from urllib.request import Request, urlopen
 from uuid import UUID
 
 from celery_legion.errors import LegionError
@@ -64,6 +62,9 @@ class Ping:
         return urlsplit(self.url).hostname or "?"
 
     def _request(self, run: Any) -> str | None:
+        # Loaded where it is used: a web process that only registers jobs pings nothing.
+        from urllib.request import Request, urlopen
+
         url, body = self.url, None
         if self.report:
             url += ("&" if "?" in url else "?") + urlencode({"rid": run.id}) if _is_uuid(run.id) else ""
@@ -72,7 +73,7 @@ class Ping:
         try:
             with urlopen(request, timeout=BOUND) as answer:
                 answer.read(1024)
-        except (URLError, OSError, ValueError) as exc:
+        except (OSError, ValueError) as exc:
             return str(getattr(exc, "reason", None) or exc or type(exc).__name__)
         except Exception as exc:
             return type(exc).__name__

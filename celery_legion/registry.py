@@ -111,10 +111,13 @@ class Registry:
         return jobs[name]
 
     def find(self, name: str) -> Job | None:
-        """Return the described job of that name, for a worker; None if there is none, or it is wrong.
+        """Return the described job of that name; None if there is none, or it is wrong."""
+        return self.described().get(name)
 
-        An entry of ``beat_schedule`` is none that a worker needs to know. Wrong jobs are logged where tasks are
-        registered.
+    def described(self) -> Mapping[str, Job]:
+        """Return what a worker needs to know: the jobs that are described in code, by name, without wrong ones.
+
+        Those are logged where tasks are registered. An entry of ``beat_schedule`` says nothing to a worker.
         """
         everything = self._all()
         if self._described is None or self._described[0] != len(everything):
@@ -124,7 +127,7 @@ class Registry:
                     job = specification.build(self._app, config)
                     found[job.name] = job
             self._described = (len(everything), found)
-        return self._described[1].get(name)
+        return self._described[1]
 
     def hooks_of(self, job: Job | None) -> Hooks:
         """Return the hooks of a job, its own first, then the whole schedule's."""

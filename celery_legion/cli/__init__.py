@@ -8,6 +8,7 @@ import click
 
 COMMANDS = {
     "history": "celery_legion.cli.history",
+    "interrupt": "celery_legion.cli.interrupting",
     "list": "celery_legion.cli.listing",
     "run": "celery_legion.cli.running",
 }
@@ -33,5 +34,6 @@ class LazyGroup(click.Group):
 def legion() -> None:
     """Look at, run and steer the schedule.
 
-    Exit codes: 0 fine, 1 a run failed, 2 usage or configuration, 3 store or broker unreachable, 4 no such job or run.
+    Exit codes: 0 fine, 1 a run failed, 2 usage or configuration, 3 store or broker unreachable, 4 no such job or run;
+    interrupt adds 5 not running, 6 cannot be terminated, 7 not ended yet.
     """

@@ -304,6 +304,10 @@ class ReadingStore(Protocol):
         """Return the newest records, newest first: of one job, or (None) of all, which is read in several acts."""
         ...
 
+    def running(self) -> list[Record]:
+        """Return the runs that have begun and not ended, those that wait for a retry included."""
+        ...
+
     def locks(self) -> list[Lock]:
         """Return the locks that are held, by name."""
         ...

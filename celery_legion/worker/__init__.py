@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from celery_legion import command, hook
 from celery_legion.context import Context
+from celery_legion.errors import CommandError
+from celery_legion.worker.commands import Commands
 from celery_legion.worker.current import CurrentRun, current_run
 from celery_legion.worker.recorder import Recorder
 
@@ -26,4 +31,20 @@ def install(context: Context) -> None:
     # Celery holds the receivers weakly; the app keeps them alive.
     setattr(app, ATTRIBUTE, recorder)
     recorder.connect()
+    _add_tasks(context, recorder)
     app.steps["consumer"].add(STEP)
+
+
+def _add_tasks(context: Context, recorder: Recorder) -> None:
+    """Make the tasks of ours known to the app: schedulers send them by name, workers execute them."""
+    commands = Commands(context)
+
+    def run_command(self: Any, *args: Any, **kwargs: Any) -> int:
+        return commands.execute(self.request, args, kwargs, recorder.backlog)
+
+    def run_hooks(debt: str) -> bool:
+        return recorder.hooks.pay(debt)
+
+    add = context.app.task
+    add(name=command.TASK, bind=True, shared=False, throws=(CommandError,))(run_command)
+    add(name=hook.TASK, shared=False, ignore_result=True, acks_late=False)(run_hooks)

@@ -1,4 +1,4 @@
-"""What is written to the store about a run that a worker has finished with, as data that survives a pipe."""
+"""What a pool process tells its worker of a run, mostly to be written to the store, as data that survives a pipe."""
 
 from __future__ import annotations
 
@@ -45,7 +45,32 @@ class Park:
         return store.park(self.run_id, self.token, self.until, self.retries)
 
 
-Act = End | Park
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """That nothing of a run is executed any more, whoever records its end."""
+
+    run_id: str
+    token: int
+    exit_code: int | None
+    output: str | None
+
+    def apply(self, store: RunStore, retention: Retention) -> bool:
+        """Write it; False if the run has begun anew, which is no error."""
+        return store.leave(self.run_id, self.token, self.exit_code, self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """That a run's command has been launched: its shim, and its leading process."""
+
+    run_id: str
+    token: int
+    shim: int
+    pid: int
+
+
+Act = End | Park | Leave
+News = Act | Launch
 
 
 def describe(error: BaseException) -> str:
@@ -57,18 +82,26 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}".rstrip(": ")[:ERROR_LIMIT]
 
 
-def dump(act: Act) -> bytes:
+def dump(act: News) -> bytes:
     """Return *act* as one line of at most :data:`LINE_LIMIT` bytes; an error that is too long for it is cut."""
     line = _dump(act)
+    if len(line) > LINE_LIMIT and isinstance(act, End):
+        line = _dump(replace(act, outcome=replace(act.outcome, output=None)))
     if len(line) > LINE_LIMIT and isinstance(act, End) and act.outcome.error is not None:
         line = _dump(replace(act, outcome=replace(act.outcome, error=act.outcome.error[:200], output=None)))
+    if len(line) > LINE_LIMIT and isinstance(act, Leave):
+        line = _dump(replace(act, output=None))
     return line
 
 
-def _dump(act: Act) -> bytes:
+def _dump(act: News) -> bytes:
     data: dict[str, Any] = {"id": act.run_id, "token": act.token}
     if isinstance(act, Park):
         data["park"] = {"until": to_ms(act.until), "retries": act.retries}
+    elif isinstance(act, Leave):
+        data["leave"] = {"exit": act.exit_code, "output": act.output}
+    elif isinstance(act, Launch):
+        data["launch"] = {"shim": act.shim, "pid": act.pid}
     else:
         outcome = act.outcome
         data["end"] = {
@@ -80,13 +113,14 @@ def _dump(act: Act) -> bytes:
             "exit": outcome.exit_code,
             "error": outcome.error,
             "output": outcome.output,
+            "hook_error": outcome.hook_error,
             "dying": span_ms(outcome.dying),
         }
     return json.dumps(data, separators=(",", ":")).encode() + b"\n"
 
 
-def load(line: bytes) -> Act:
-    """Read a dumped act.
+def load(line: bytes) -> News:
+    """Read what was dumped.
 
     Raises:
         ValueError: It is none.
@@ -96,6 +130,10 @@ def load(line: bytes) -> Act:
         if "park" in data:
             park = data["park"]
             return Park(data["id"], data["token"], from_ms(park["until"]), park["retries"])
+        if "leave" in data:
+            return Leave(data["id"], data["token"], data["leave"]["exit"], data["leave"]["output"])
+        if "launch" in data:
+            return Launch(data["id"], data["token"], data["launch"]["shim"], data["launch"]["pid"])
         end = data["end"]
         outcome = Outcome(
             state=State(end["state"]),
@@ -106,6 +144,7 @@ def load(line: bytes) -> Act:
             exit_code=end["exit"],
             error=end["error"],
             output=end["output"],
+            hook_error=end["hook_error"],
             dying=timedelta(milliseconds=end["dying"]),
         )
         return End(data["id"], data["token"], outcome)

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from celery_legion.errors import StoreError, StoreUnavailableError
 from celery_legion.stores.base import Retention, RunStore
-from celery_legion.worker.acts import Act, dump, load
+from celery_legion.worker.acts import Act, Launch, News, dump, load
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Backlog:
         self._new: deque[_Entry] = deque()
         self._entries: list[_Entry] = []
         self._half = b""
+        self.launches: list[Launch] = []
 
     @property
     def here(self) -> bool:
@@ -57,9 +58,9 @@ class Backlog:
         self._new.append(_Entry(act, time.monotonic() + after.total_seconds()))
         self.wake()
 
-    def hand_over(self, act: Act) -> bool:
-        """Give *act* from a child to the main process; False if that takes no more."""
-        line = dump(act)
+    def hand_over(self, news: News) -> bool:
+        """Give *news* from a child to the main process; False if that takes no more."""
+        line = dump(news)
         try:
             return os.write(self._write, line) == len(line)
         except OSError:
@@ -128,6 +129,16 @@ class Backlog:
 
     def _read_line(self, line: bytes) -> None:
         try:
-            self._new.append(_Entry(load(line), time.monotonic()))
+            news = load(line)
         except ValueError as exc:
-            logger.error("A pool process handed over something that is no end of a run: %s", exc)
+            logger.error("A pool process handed over something that says nothing of a run: %s", exc)
+            return
+        if isinstance(news, Launch):
+            self.launches.append(news)
+        else:
+            self._new.append(_Entry(news, time.monotonic()))
+
+    def take_launches(self) -> list[Launch]:
+        """Return the commands that were launched since this was last asked."""
+        launches, self.launches = self.launches, []
+        return launches

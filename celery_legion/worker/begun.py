@@ -8,6 +8,8 @@ from typing import Any
 
 from celery.worker import state
 
+from celery_legion.worker.acts import Launch
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -33,12 +35,14 @@ class BegunRuns:
 
     def __init__(self) -> None:
         self._runs: dict[str, Begun] = {}
+        self._launches: dict[str, Launch] = {}
 
     def __contains__(self, run_id: object) -> bool:
         return run_id in self._runs
 
     def add(self, request: Any, token: int) -> None:
         """Answer for *request* from now on, in place of an earlier attempt of its run."""
+        self._launches.pop(request.id, None)
         self._runs[request.id] = Begun(request.id, token, weakref.ref(request))
 
     def drop(self, run_id: str, token: int) -> None:
@@ -46,6 +50,23 @@ class BegunRuns:
         begun = self._runs.get(run_id)
         if begun is not None and begun.token == token:
             self._runs.pop(run_id, None)
+            self._launches.pop(run_id, None)
+
+    def get(self, run_id: str) -> Begun | None:
+        """Return a begun run."""
+        return self._runs.get(run_id)
+
+    def launched(self, launch: Launch) -> Begun | None:
+        """Note which processes a run's command has; None if it is over already."""
+        begun = self._runs.get(launch.run_id)
+        if begun is None or begun.token != launch.token:
+            return None
+        self._launches[launch.run_id] = launch
+        return begun
+
+    def launch_of(self, run_id: str) -> Launch | None:
+        """Return which processes a run's command has, None if it is no command or not launched yet."""
+        return self._launches.get(run_id)
 
     def live(self) -> list[Begun]:
         """Return what is still executed, and forget what is not."""

@@ -1,17 +1,19 @@
-"""The run that is being executed here, read from the task's own request."""
+"""The run that is being executed here, or whose hooks are, read from the task's own request or given by the hooks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from celery._state import _task_stack
 
-from celery_legion.clock import from_ms, to_ms
+from celery_legion.clock import from_ms, isoformat, to_ms
 from celery_legion.header import KEY, Header, HeaderError
-from celery_legion.run import Kind
+from celery_legion.run import Kind, Record, State
 from celery_legion.stores.base import Answer
 
 TOKEN, ATTEMPT, PREVIOUS = "token", "attempt", "previous"
@@ -20,10 +22,12 @@ TOKEN, ATTEMPT, PREVIOUS = "token", "attempt", "previous"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentRun:
-    """A begun run, as the code that it runs sees it.
+    """A run, as the code that it runs and its hooks see it.
 
-    ``token`` is the fencing token: it only grows from one begun attempt to the next, of whichever run.
-    ``previous_success`` is the fire time of the job's last succeeded run before this one.
+    ``token`` is the fencing token: it only grows from one begun attempt to the next, of whichever run (0 = it never
+    began). ``previous_success`` is the fire time of the job's last succeeded run before this one. What follows it
+    is known to the hooks of an ending alone: how the run ended, and the tail of its output. For fires that became no
+    run there are ``count`` of them, up to ``last_fire_time``, and ``id`` names the skip or miss.
     """
 
     id: str
@@ -33,10 +37,64 @@ class CurrentRun:
     attempt: int
     token: int
     previous_success: datetime | None
+    state: State = State.RUNNING
+    reason: str | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    output: str | None = None
+    last_fire_time: datetime | None = None
+    count: int = 1
+
+    @classmethod
+    def of_record(cls, record: Record, name: str) -> CurrentRun:
+        """Return the run of an ending's record; *name* is its id if it never had a run."""
+        return cls(
+            id=record.id or name,
+            job=record.job,
+            fire_time=record.fire_time,
+            kind=record.kind,
+            attempt=record.attempt,
+            token=record.token,
+            previous_success=record.previous_success,
+            state=record.state,
+            reason=record.reason,
+            exit_code=record.exit_code,
+            error=record.error,
+            output=record.output,
+            last_fire_time=record.last_fire_time,
+            count=record.count,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Return what a command sees of its run; moments are ISO 8601 in UTC, empty for none."""
+        return {
+            "LEGION_RUN_ID": self.id,
+            "LEGION_JOB": self.job,
+            "LEGION_FIRE_TIME": isoformat(self.fire_time) or "",
+            "LEGION_PREVIOUS_SUCCESS": isoformat(self.previous_success) or "",
+            "LEGION_KIND": self.kind.value,
+            "LEGION_ATTEMPT": str(self.attempt),
+            "LEGION_TOKEN": str(self.token),
+        }
+
+
+_hooked: ContextVar[CurrentRun | None] = ContextVar("legion_hooked_run", default=None)
+
+
+@contextmanager
+def hooks_of(run: CurrentRun) -> Iterator[None]:
+    """Let ``current_run()`` return *run* while its hooks are called."""
+    token = _hooked.set(run)
+    try:
+        yield
+    finally:
+        _hooked.reset(token)
 
 
 def current_run() -> CurrentRun | None:
-    """Return the run that is executed in this thread, or None outside of one."""
+    """Return the run that is executed in this thread, or whose hooks are; None outside of one."""
+    if (hooked := _hooked.get()) is not None:
+        return hooked
     for task in reversed(_task_stack.stack):
         run = read_run(task.request)
         if run is not None:

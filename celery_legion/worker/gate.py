@@ -12,11 +12,13 @@ from uuid import uuid4
 from celery.bootsteps import CLOSE, TERMINATE
 from celery.worker import state
 
+from celery_legion.command import TASK
 from celery_legion.context import Context
 from celery_legion.errors import StoreUnavailableError
 from celery_legion.header import KEY, Header, HeaderError
 from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
 from celery_legion.worker.begun import BegunRuns
+from celery_legion.worker.commands import refusal
 from celery_legion.worker.current import begun_header, raw_header
 from celery_legion.worker.requests import put_back, reserve, running_other, schedule
 
@@ -86,6 +88,11 @@ class Gate:
             logger.error("Task %s[%s] is not executed: %s", request.name, request.id, exc)
             self._drop(request)
             return True
+        problem = self._refusal(request, header)
+        if problem is not None:
+            logger.error("Task %s[%s] is not executed: %s", request.name, request.id, problem)
+            self._drop(request)
+            return True
         passage = request.passage
         if passage is None:
             passage = request.passage = Passage()
@@ -104,7 +111,26 @@ class Gate:
             case Admission.SUPERSEDED:
                 logger.info("Run %s of job %s is superseded: its message is dropped", request.id, header.job)
                 self._drop(request)
+            case Admission.REFUSED:
+                text = "Task %s[%s] is not executed: the store knows no such run of job %s"
+                logger.error(text, request.name, request.id, header.job)
+                self._drop(request)
         return True
+
+    def _refusal(self, request: Any, header: Header) -> str | None:
+        """Return why a message of the command task must not even take the place of the run that it names."""
+        if request.task.name != TASK:
+            return None
+        args, kwargs = request.args, request.kwargs
+        return refusal(self.context, header.job, args or (), kwargs or {})
+
+    def readable(self, request: Any) -> str | None:
+        """Return what a command's request is shown as, with its secrets masked; None for other requests."""
+        raw = raw_header(request.request_dict)
+        if request.task.name != TASK or not isinstance(raw, dict):
+            return None
+        job = self.context.registry.find(str(raw.get("job")))
+        return None if job is None or job.action.command is None else f"({job.action.readable!r},)"
 
     def _ask(self, request: Any, header: Header, passage: Passage) -> Answer:
         clock = self.context.clock
@@ -148,6 +174,8 @@ class Gate:
             lease=self._lease,
             visibility=self._visibility,
             asker=passage.asker,
+            owes=header.owes,
+            known=request.task.name == TASK,
         )
 
     def _drop(self, request: Any) -> None:

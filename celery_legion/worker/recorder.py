@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from billiard.einfo import ExceptionWithTraceback
 from celery import signals
@@ -21,14 +23,18 @@ from celery.exceptions import (
     WorkerLostError,
 )
 
+from celery_legion import command
 from celery_legion.context import Context
-from celery_legion.errors import StoreError
+from celery_legion.errors import CommandTimeoutError, RunInterruptedError, StoreError
 from celery_legion.run import Reason, State
-from celery_legion.stores.base import Outcome
-from celery_legion.worker.acts import Act, End, Park, describe
+from celery_legion.stores.base import Outcome, debt_id
+from celery_legion.worker.acts import Act, End, Leave, Park, describe
 from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.begun import BegunRuns
+from celery_legion.worker.capture import Capture
+from celery_legion.worker.commands import EXIT_CODE, OUTPUT
 from celery_legion.worker.current import CurrentRun, current_run, raw_header, read_run, read_token
+from celery_legion.worker.hooks import HookRunner
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +44,10 @@ DYING = timedelta(seconds=5)
 SECOND_THOUGHTS = timedelta(seconds=1)
 """How long an end without a verdict waits for the verdict of whoever caused it."""
 
+NO_TIME = timedelta(0)
+
 SETTLED, FAILED, STARTED = "legion_settled", "legion_failed", "legion_started_at"
+CAPTURE, HOOK_ERROR, GRACE = "legion_capture", "legion_hook_error", "legion_grace"
 """Marks on a task's request context, which Celery makes once per execution in each process."""
 
 
@@ -51,6 +60,7 @@ class Recorder:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.hooks = HookRunner(context)
         self.backlog: Backlog | None = None
         self.begun: BegunRuns | None = None
 
@@ -65,21 +75,29 @@ class Recorder:
     # Where the task is executed
 
     def on_prerun(self, task: Any, **_: Any) -> None:
-        """Remember when the run's code really started."""
-        if self._ours(task) and read_token(raw_header(vars(task.request))):
-            setattr(task.request, STARTED, self.context.clock.now())
+        """Remember when the run's code really started, and call what is to be called before."""
+        run = read_run(task.request) if self._ours(task) else None
+        if run is None:
+            return
+        setattr(task.request, STARTED, self.context.clock.now())
+        setattr(task.request, HOOK_ERROR, self.hooks.before(run))
+        job = self.context.registry.find(run.job)
+        if job is not None and job.policy.capture_output and task.name != command.TASK:
+            setattr(task.request, CAPTURE, Capture(self.context.config.output_limit))
 
     def on_postrun(self, task: Any, state: str | None, retval: Any, **_: Any) -> None:
         """Record how the attempt ended, when nothing of it is executed any more."""
         run = read_run(task.request) if self._ours(task) else None
         if run is None:
             return
+        capture = getattr(task.request, CAPTURE, None)
+        if capture is not None:
+            setattr(task.request, OUTPUT, capture.close())
         match state:
             case "SUCCESS":
                 self._end(run, task.request, State.SUCCEEDED)
             case "FAILURE":
-                reason = Reason.TIME_LIMIT if isinstance(retval, SoftTimeLimitExceeded) else None
-                self._end(run, task.request, State.FAILED, reason, retval)
+                self._end(run, task.request, *_failure(retval), retval)
             case "IGNORED":
                 reason = Reason.REPLACED if _was_replaced(retval) else Reason.IGNORED
                 self._end(run, task.request, State.SUCCEEDED, reason)
@@ -97,6 +115,8 @@ class Recorder:
         In a pool of threads nobody may: then the run has failed, unless whoever killed it says otherwise at once.
         """
         if self.backlog is None or not self.backlog.here:
+            exit_code, output = getattr(request, EXIT_CODE, None), getattr(request, OUTPUT, None)
+            self._write(Leave(run.id, run.token, exit_code, output))
             return
         if self.begun is not None:
             self.begun.drop(run.id, run.token)
@@ -129,7 +149,8 @@ class Recorder:
             return
         setattr(request, SETTLED, True)
         if terminated:
-            outcome = self._outcome(request, State.INTERRUPTED, Reason.TERMINATED, dying=DYING)
+            grace = getattr(request, GRACE, NO_TIME)
+            outcome = self._outcome(request, State.INTERRUPTED, Reason.TERMINATED, dying=grace + DYING)
         elif expired:
             outcome = self._outcome(request, State.EXPIRED, Reason.EXPIRES)
         else:
@@ -195,7 +216,24 @@ class Recorder:
     def _end(
         self, run: CurrentRun, request: Any, state: State, reason: Reason | None = None, error: Any = None
     ) -> None:
-        self._write(End(run.id, run.token, self._outcome(request, state, reason, error)))
+        """Record an end where the run was executed, and call its hooks here."""
+        outcome = self._outcome(request, state, reason, error)
+        if not self.hooks.of(run.job, state):
+            self._write(End(run.id, run.token, outcome))
+            return
+        asker = uuid4().hex
+        outcome = replace(outcome, hooks_by=asker, hooks_lease=self.context.config.run_lease)
+        if self._write(End(run.id, run.token, outcome)):
+            ending = replace(
+                run,
+                state=state,
+                reason=None if reason is None else reason.value,
+                exit_code=outcome.exit_code,
+                error=outcome.error,
+                output=outcome.output,
+                last_fire_time=run.fire_time,
+            )
+            self.hooks.ended(ending, debt_id(run.id, run.token), asker)
 
     def _outcome(
         self,
@@ -212,28 +250,35 @@ class Recorder:
             started_at=started,
             ended_at=self.context.clock.now(),
             pid=None if started is None else os.getpid(),
+            exit_code=getattr(request, EXIT_CODE, None),
             error=None if error is None else describe(error),
+            output=getattr(request, OUTPUT, None),
+            hook_error=getattr(request, HOOK_ERROR, None),
             dying=dying,
         )
 
-    def _write(self, act: Act) -> None:
+    def _write(self, act: Act) -> bool:
+        """Write *act* here or let the main process do so; True if it was written here and has changed something."""
         backlog = self.backlog
         if backlog is not None and backlog.here and not self._executes(act.run_id):
             backlog.put(act)
-            return
+            return False
         try:
-            act.apply(self.context.store, self.context.store_options.retention)
-            return
+            return act.apply(self.context.store, self.context.store_options.retention)
         except StoreError as exc:
             problem: Exception = exc
         except Exception as exc:
             # The task has ended as it has; what goes wrong here must not change that.
             problem = exc
             logger.exception("The end of run %s could not be written", act.run_id)
+        if isinstance(act, End):
+            # Written by another process, and later: the hooks are anyone's then.
+            act = replace(act, outcome=replace(act.outcome, hooks_by=None, hooks_lease=NO_TIME))
         if backlog is not None and backlog.here:
             backlog.put(act)
         elif backlog is None or not backlog.hand_over(act):
             logger.error("The end of run %s is not recorded; its lease will run out: %s", act.run_id, problem)
+        return False
 
     def _executes(self, run_id: str) -> bool:
         """Whether this very thread executes the run, as a pool without processes of its own does."""
@@ -253,6 +298,14 @@ class Recorder:
 
     def _ours(self, task: Any) -> bool:
         return getattr(task, "app", None) is self.context.app
+
+
+def _failure(error: Any) -> tuple[State, Reason | None]:
+    """Return how a run has ended whose task raised *error*."""
+    if isinstance(error, RunInterruptedError):
+        return State.INTERRUPTED, Reason.TERMINATED
+    limit = isinstance(error, SoftTimeLimitExceeded | CommandTimeoutError)
+    return State.FAILED, Reason.TIME_LIMIT if limit else None
 
 
 def _was_replaced(error: Any) -> bool:

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery.worker import state
@@ -18,6 +19,7 @@ from celery_legion.stores.base import Kept, Renewal, WorkerInfo
 from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.begun import Begun, BegunRuns
 from celery_legion.worker.current import raw_header
+from celery_legion.worker.interrupting import Interrupter
 from celery_legion.worker.requests import scheduled_requests, snapshot
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Renewer:
     """Renews three times a lease; works where the worker's loop is blocked by a task, as in a solo pool."""
 
     def __init__(self, context: Context, backlog: Backlog, begun: BegunRuns) -> None:
+        self.interrupter = Interrupter(context, begun)
         self.context = context
         self.backlog = backlog
         self.begun = begun
@@ -40,14 +43,21 @@ class Renewer:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._silent = False
+        self._hurried = False
 
     def start(self, consumer: Any) -> None:
         """Renew for *consumer*; a thread that runs already goes on."""
         self.consumer = consumer
+        self.interrupter.attach(consumer)
         if self._thread is None:
             self._closing = False
             self._thread = threading.Thread(target=self._run, name="legion-renewal", daemon=True)
             self._thread.start()
+
+    def hurry(self) -> None:
+        """Renew now; callable from any thread."""
+        self._hurried = True
+        self.backlog.wake()
 
     def stop(self, timeout: float) -> None:
         """Deliver once more what is left and stop, within *timeout* seconds."""
@@ -62,10 +72,12 @@ class Renewer:
         next_beat = time.monotonic()
         while True:
             closing = self._closing
-            pause = max(0.0, next_beat - time.monotonic())
+            pause = 0.0 if self._hurried else max(0.0, next_beat - time.monotonic())
             try:
                 self._deliver(everything=closing)
+                self._note_launches()
                 if not closing and pause == 0.0:
+                    self._hurried = False
                     self.beat()
                     next_beat = time.monotonic() + third
                     pause = third
@@ -104,15 +116,32 @@ class Renewer:
         Raises:
             StoreUnavailableError: The store is silent.
         """
-        config, store, worker = self.context.config, self.context.store, self.consumer.hostname
-        store.register(self._info(), config.run_lease)
+        self.context.store.register(self._info(), self.context.config.run_lease)
         begun = {run.run_id: run for run in self.begun.live()}
-        renewals = [Renewal(id=run.run_id, token=run.token, accepted=self._accepted(run)) for run in begun.values()]
+        renewals = [self._renewal(run) for run in begun.values()]
         renewals += [Renewal(id=run_id, token=0, accepted=False) for run_id in self._queued() if run_id not in begun]
+        self._renew(renewals, begun)
+
+    def _renewal(self, run: Begun) -> Renewal:
+        launch, request = self.begun.launch_of(run.run_id), run.request()
+        pid = getattr(request, "worker_pid", None) if launch is None else launch.pid
+        return Renewal(id=run.run_id, token=run.token, accepted=self._accepted(run), pid=pid)
+
+    def _renew(self, renewals: Sequence[Renewal], begun: Mapping[str, Begun]) -> None:
+        store, lease = self.context.store, self.context.config.run_lease
         for start in range(0, len(renewals), BATCH):
-            for run_id, kept in store.renew(worker, renewals[start : start + BATCH], config.run_lease).items():
+            some = renewals[start : start + BATCH]
+            for run_id, kept in store.renew(self.consumer.hostname, some, lease).items():
                 if kept is Kept.LOST and run_id in begun:
                     self._concede(begun[run_id])
+                elif kept is Kept.INTERRUPT and run_id in begun:
+                    self.interrupter.interrupt(begun[run_id])
+
+    def _note_launches(self) -> None:
+        """Tell the store the processes of commands that were launched: people ask by them."""
+        launched = [run for launch in self.backlog.take_launches() if (run := self.begun.launched(launch)) is not None]
+        if launched:
+            self._renew([self._renewal(run) for run in launched], {run.run_id: run for run in launched})
 
     def _info(self) -> WorkerInfo:
         queues = self.consumer.app.amqp.queues.consume_from

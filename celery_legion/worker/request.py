@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from signal import SIGKILL, SIGTERM, SIGUSR1
 from typing import Any
 
+from billiard.common import TERM_SIGNAME
+from celery.platforms import signals as platform_signals
 from celery.utils.imports import symbol_by_name
 from celery.worker.request import Request
 
 from celery_legion.worker.current import raw_header
 from celery_legion.worker.gate import Gate, Passage
+from celery_legion.worker.interrupting import can_terminate, signal_shim
 from celery_legion.worker.recorder import Recorder
 from celery_legion.worker.requests import put_back, running_other
+
+logger = logging.getLogger(__name__)
 
 
 class GuardedRequest(Request):
@@ -20,6 +27,13 @@ class GuardedRequest(Request):
     recorder: Recorder
     unguarded: Any
     passage: Passage | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        readable = self.gate.readable(self) if self.guarded else None
+        if readable is not None:
+            # What monitors show. The message itself says nothing of the command.
+            self._argsrepr = readable
 
     @property
     def guarded(self) -> bool:
@@ -35,12 +49,25 @@ class GuardedRequest(Request):
         return self.gate.refuses(self)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
-        """Terminate it; a copy that has not started passes this on to the one that runs."""
+        """Terminate it; a copy that has not started passes this on to the one that runs.
+
+        A command is ended by its shim, in every pool: so nothing of it is left, and no pool process is lost.
+        """
         running = running_other(self) if self.guarded and not self.time_start else None
         if running is not None:
             running.terminate(pool, signal)
+        elif self.passage is not None and self._end_command(platform_signals.signum(signal or TERM_SIGNAME)):
+            return
+        elif self.passage is not None and self.time_start and not can_terminate(pool):
+            logger.error("Run %s cannot be terminated: no callable can in this pool; it goes on", self.id)
         else:
             super().terminate(pool, signal)
+
+    def _end_command(self, number: int) -> bool:
+        launch = self.gate.begun.launch_of(self.id)
+        if launch is None or not self.time_start:
+            return False
+        return signal_shim(launch, SIGUSR1 if number == SIGKILL else SIGTERM)
 
     def reject(self, requeue: bool = False) -> None:
         """Reject the message, and remember whether it will be delivered again."""

@@ -13,7 +13,9 @@ from celery_legion.context import Context
 from celery_legion.worker import ATTRIBUTE
 from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.begun import BegunRuns
+from celery_legion.worker.commands import Commands
 from celery_legion.worker.gate import PATIENCE, Gate
+from celery_legion.worker.remote import renewers
 from celery_legion.worker.renewal import Renewer
 from celery_legion.worker.request import Guard
 
@@ -34,11 +36,13 @@ class WorkerStep(StartStopStep):
         self.context = Context.of(app)
         # Here, so that the pool's processes inherit both.
         self.context.registry.register_tasks()
+        Commands(self.context).check(logger)
         self.backlog = Backlog()
         begun = BegunRuns()
         recorder = getattr(app, ATTRIBUTE)
         recorder.backlog, recorder.begun = self.backlog, begun
         self.renewer = Renewer(self.context, self.backlog, begun)
+        renewers.add(self.renewer)
         patience = min(PATIENCE, self.context.config.store_timeout)
         self.gate = Gate(self.context, self.context.fresh_store(patience), begun)
         self.gate.consumer = consumer

@@ -12,6 +12,7 @@ from celery import Celery
 from celery.exceptions import Ignore, Reject
 
 from celery_legion import Legion, current_run
+from celery_legion.worker import CurrentRun
 
 app = Celery("trial", broker=os.environ["TRIAL_BROKER"], backend=os.environ.get("TRIAL_RESULTS") or None)
 app.conf.update(
@@ -26,6 +27,10 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
 legion = Legion(app)
+for _name, _words in json.loads(os.environ.get("TRIAL_COMMANDS", "{}")).items():
+    _job = legion.command(_words.pop("line")).name(_name).yearly()
+    for _word, _value in _words.items():
+        getattr(_job, _word)(*_value) if isinstance(_value, list) else getattr(_job, _word)(_value)
 
 
 def note(event: str, **fields: Any) -> None:
@@ -46,6 +51,20 @@ def note(event: str, **fields: Any) -> None:
         os.write(fd, json.dumps(line).encode() + b"\n")
     finally:
         os.close(fd)
+
+
+def told(name: str) -> Any:
+    def tell(run: CurrentRun) -> None:
+        assert current_run() is run
+        note(f"hook:{name}", state=run.state, reason=run.reason, output=run.output, code=run.exit_code, error=run.error)
+        time.sleep(float(os.environ.get("TRIAL_HOOK_SECONDS", "0")))
+
+    return tell
+
+
+if os.environ.get("TRIAL_HOOKS"):
+    for _name in ("before", "on_success", "on_failure", "after", "on_skipped", "on_missed"):
+        getattr(legion, _name)(told(_name))
 
 
 @app.task

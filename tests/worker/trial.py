@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import Celery
 
+from celery_legion.command import TASK
 from celery_legion.header import Header
 from celery_legion.run import Kind, Record, State, run_id
 from celery_legion.stores import open_store
@@ -33,6 +34,9 @@ class Trial:
         lease: float = 60,
         transport: Mapping[str, int] | None = None,
         prefetch: int = 4,
+        commands: Mapping[str, Mapping[str, Any]] | None = None,
+        hooks: bool = False,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         base = redis_url.rstrip("/").removesuffix("/0")
         self.processes = processes
@@ -46,7 +50,11 @@ class Trial:
             "TRIAL_LEASE": str(lease),
             "TRIAL_TRANSPORT": json.dumps(transport or {}),
             "TRIAL_PREFETCH": str(prefetch),
+            "TRIAL_COMMANDS": json.dumps(commands or {}),
+            "TRIAL_HOOKS": "1" if hooks else "",
+            **(env or {}),
         }
+        self.owes = frozenset(state for state in State if state.terminal) if hooks else frozenset()
         self.client = Celery("trial-client", broker=f"{base}/0", backend=f"{base}/2", set_as_current=False)
         self.store: Store = open_store(StoreOptions(url=self.store_url, prefix=PREFIX))
         self.workers: list[Process] = []
@@ -73,12 +81,26 @@ class Trial:
         fire = datetime.now(UTC)
         run = run_id(PREFIX, job, fire)
         claim = Claim(
-            job=job, fire_time=fire, mark=None, run_id=run, lock=job, limit=limit, message="{}", queue="celery"
+            job=job,
+            fire_time=fire,
+            mark=None,
+            run_id=run,
+            lock=job,
+            limit=limit,
+            message="{}",
+            queue="celery",
+            owes=self.owes,
         )
         [verdict] = self.store.claim([claim], "trial", None, timedelta(seconds=10))
         assert verdict.granted is Granted.RUN, verdict
         header = Header(
-            job=job, fire_time=fire, kind=Kind.SCHEDULED, lock=job, limit=limit, lock_ttl=timedelta(hours=1)
+            job=job,
+            fire_time=fire,
+            kind=Kind.SCHEDULED,
+            lock=job,
+            limit=limit,
+            lock_ttl=timedelta(hours=1),
+            owes=self.owes,
         )
         return run, {"legion": header.dump()}
 
@@ -92,6 +114,20 @@ class Trial:
             self.send(task, run, headers, kwargs, **options)
         self.store.sent([run])
         return run
+
+    def command(self, job: str, **options: Any) -> str:
+        """Claim and publish one run of a command's job, as the scheduler does; returns the id."""
+        run, headers = self.claim(job)
+        self.client.send_task(TASK, args=[job], task_id=run, headers=headers, shadow=job, **options)
+        self.store.sent([run])
+        return run
+
+    def beat(self) -> Process:
+        """Start a scheduler: it leads, reaps, and sends what hooks are owed."""
+        beat = self.processes.beat("tests.worker.app", env=self.env)
+        beat.wait_for("leads with epoch")
+        self.workers.append(beat)
+        return beat
 
     def lines(self, run: str | None = None, event: str | None = None) -> list[dict[str, Any]]:
         """Return what the tasks wrote, in order: of one run, of one event, or all."""

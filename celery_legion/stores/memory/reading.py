@@ -107,6 +107,11 @@ class Reading(Ground):
         return [item.record() for item in nlargest(limit, everything, key=lambda item: item.written)]
 
     @atomic
+    def running(self) -> list[Record]:
+        """See :meth:`.ReadingStore.running`."""
+        return [self.all_runs[run_id].record() for run_id in self.live]
+
+    @atomic
     def locks(self) -> list[Lock]:
         """See :meth:`.ReadingStore.locks`."""
         return self._locks(sorted(self.held))

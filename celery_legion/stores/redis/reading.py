@@ -90,6 +90,11 @@ class Reading:
             over += JOBS_A_CALL
         return [record for _, record in found]
 
+    def running(self) -> list[Record]:
+        """See :meth:`.ReadingStore.running`."""
+        found = (read_run(run_id, flat) for run_id, flat in self._run("running", ()))
+        return [record for record in found if record is not None]
+
     def locks(self) -> list[Lock]:
         """See :meth:`.ReadingStore.locks`."""
         return self._locks(None, "read")

@@ -1,0 +1,195 @@
+"""Interruption: asking for the end of runs, and waiting for what comes of it."""
+
+from __future__ import annotations
+
+import logging
+import signal as signals
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from celery_legion.context import Context
+from celery_legion.duration import Duration, parse_duration
+from celery_legion.errors import LegionError, StoreUnavailableError, UnknownRunError, did_you_mean
+from celery_legion.run import Reason, Record
+
+logger = logging.getLogger(__name__)
+
+RENEW = "legion_renew"
+"""The remote control command by which workers look at once whether they shall interrupt something."""
+
+GRACE = timedelta(seconds=5)
+PATIENCE = timedelta(seconds=15)
+"""How long a worker may take beyond its next renewal and the grace."""
+
+POLL = 0.1
+RECORDS = 1000
+"""Newest records of a job among which its open runs are looked for."""
+
+
+class Verdict(StrEnum):
+    """What came of asking for the end of a run. NOT_YET: it goes on, and ends when its worker hears of it."""
+
+    ENDED = "ended"
+    NOT_RUNNING = "not running"
+    REFUSED = "cannot be terminated"
+    NOT_YET = "not ended yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """One run that was asked to end: its record as it stands, and why it cannot be terminated if it cannot."""
+
+    verdict: Verdict
+    record: Record
+    why: str | None = None
+
+
+class SignalError(LegionError, ValueError):
+    """A value names no signal."""
+
+    def __init__(self, got: object) -> None:
+        super().__init__(got)
+        self.got = got
+
+    def __str__(self) -> str:
+        return f"{self.got!r} is no signal; write one such as TERM, INT, KILL or 15"
+
+
+def parse_signal(value: int | str) -> int:
+    """Return the number of a signal: ``15``, ``"TERM"`` or ``"SIGTERM"``.
+
+    Raises:
+        SignalError: It is none.
+    """
+    text = str(value).upper()
+    try:
+        number = int(text) if text.isdigit() else signals.Signals["SIG" + text.removeprefix("SIG")]
+        return signals.Signals(number).value
+    except (KeyError, ValueError):
+        raise SignalError(value) from None
+
+
+def interrupt(
+    context: Context,
+    target: str,
+    *,
+    signal: int | str = signals.SIGTERM,
+    grace: Duration = GRACE,
+    wait: Duration | None = None,
+    asked: Callable[[Sequence[Record]], object] = lambda _: None,
+) -> list[Interrupted]:
+    """Ask for the end of a run, of all open runs of a job, or of the run of a process, and wait for it.
+
+    What has not begun ends at once. What runs is ended by its worker: with *signal*, and with SIGKILL after *grace*.
+    Waits until each has ended or cannot be terminated, at most for *wait* (by default the time to the worker's
+    next renewal, the grace, and a while); *asked* is called before with the runs that are waited for. An
+    interruption stays asked for, also when the worker is away: it arrives when the worker is back.
+
+    Raises:
+        UnknownRunError: No job, run or process of a run is called so.
+        SignalError: It names no signal.
+        DurationError: Grace or wait is none.
+        StoreUnavailableError: The store does not answer, also after the runs were asked to end.
+    """
+    number, span = parse_signal(signal), parse_duration(grace)
+    records = find_runs(context, target)
+    results: list[Interrupted] = []
+    open_runs: list[Record] = []
+    for record in records:
+        if _is_over(record):
+            results.append(Interrupted(Verdict.NOT_RUNNING, record))
+            continue
+        after = context.store.interrupt(record.id or "", number, span) or record
+        if _is_over(after):
+            results.append(Interrupted(Verdict.ENDED, after))
+        else:
+            open_runs.append(after)
+    if open_runs:
+        _nudge(context.app)
+        asked(open_runs)
+        third = context.config.run_lease / 3
+        patience = third + span + PATIENCE if wait is None else parse_duration(wait)
+        results += _await(context, open_runs, patience)
+    return results
+
+
+def find_runs(context: Context, target: str) -> list[Record]:
+    """Return the runs that *target* means: a job's open ones (or its last), a run, or a process's.
+
+    Raises:
+        UnknownRunError: There is none.
+    """
+    store, jobs = context.store, context.registry.jobs
+    record = store.get(target)
+    if record is not None:
+        return [record]
+    records = [record for record in store.runs(target, RECORDS) if record.id is not None]
+    if records:
+        return [record for record in records if not _is_over(record)] or records[:1]
+    if target.isdigit() and (found := _by_process(context, int(target))) is not None:
+        return [found]
+    raise UnknownRunError(target, did_you_mean(target, jobs), target in jobs)
+
+
+def _by_process(context: Context, pid: int) -> Record | None:
+    for record in context.store.running():
+        if record.pid == pid:
+            return record
+    # Of a run that has just begun the store does not know the process yet; its worker does.
+    try:
+        active = context.app.control.inspect(timeout=1.0).active() or {}
+    except Exception as exc:
+        logger.warning("The workers cannot be asked for process %d: %s", pid, exc)
+        return None
+    for requests in active.values():
+        for request in requests:
+            if request.get("worker_pid") == pid:
+                return context.store.get(str(request.get("id")))
+    return None
+
+
+def _is_over(record: Record) -> bool:
+    return record.state.terminal or record.reason == Reason.UNWATCHED
+
+
+def _nudge(app: Any) -> None:
+    """Make the workers look at once. Without it they do at their next renewal."""
+    try:
+        app.control.broadcast(RENEW, reply=False)
+    except Exception as exc:
+        logger.warning("The workers are not told at once (%s); they look at their next renewal", exc)
+
+
+def _await(context: Context, records: Sequence[Record], patience: timedelta) -> list[Interrupted]:
+    left = {record.id or "": record for record in records}
+    results = []
+    deadline = time.monotonic() + patience.total_seconds()
+    while left:
+        for run_id in list(left):
+            result = _look(context, run_id, left[run_id])
+            left[run_id] = result.record
+            if result.verdict is not Verdict.NOT_YET:
+                results.append(result)
+                del left[run_id]
+        if not left or time.monotonic() >= deadline:
+            break
+        time.sleep(POLL)
+    return results + [Interrupted(Verdict.NOT_YET, record) for record in left.values()]
+
+
+def _look(context: Context, run_id: str, known: Record) -> Interrupted:
+    try:
+        record = context.store.get(run_id) or known
+        asked = None if _is_over(record) else context.store.interruption(run_id)
+    except StoreUnavailableError as exc:
+        logger.warning("%s", exc)
+        return Interrupted(Verdict.NOT_YET, known)
+    if _is_over(record):
+        return Interrupted(Verdict.ENDED, record)
+    if asked is not None and asked.refused is not None:
+        return Interrupted(Verdict.REFUSED, record, asked.refused)
+    return Interrupted(Verdict.NOT_YET, record)

@@ -1,0 +1,151 @@
+"""Interrupting runs: what the store asks for, carried out by whatever can end the run in this pool."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from celery.concurrency.base import BasePool
+
+from celery_legion.command import TASK
+from celery_legion.context import Context
+from celery_legion.stores.base import Interruption
+from celery_legion.worker.acts import Launch
+from celery_legion.worker.begun import Begun, BegunRuns
+from celery_legion.worker.process import SHIM
+from celery_legion.worker.recorder import GRACE
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 15.0
+"""Seconds beyond its grace after which an interruption that has ended nothing is carried out again."""
+
+
+def signal_shim(launch: Launch, number: int) -> bool:
+    """Ask a command's shim to end it (SIGTERM), to kill it (SIGUSR1), or to ask how (SIGUSR2); False if it is gone."""
+    try:
+        # Its process id may be another's by now.
+        if SHIM.encode() not in Path(f"/proc/{launch.shim}/cmdline").read_bytes():
+            return False
+    except OSError:
+        if os.path.isdir("/proc/self"):
+            return False
+    with suppress(ProcessLookupError):
+        os.kill(launch.shim, number)
+        return True
+    return False
+
+
+def can_terminate(pool: Any) -> bool:
+    """Return whether a pool can end a task that it executes."""
+    return type(pool).terminate_job is not BasePool.terminate_job
+
+
+class Loop:
+    """Calls functions in the worker's own loop: requests and connections are not to be touched from another thread."""
+
+    def __init__(self) -> None:
+        self._consumer: Any = None
+        self._calls: deque[Callable[[], None]] = deque()
+        self._read, self._write = os.pipe()
+        for end in (self._read, self._write):
+            os.set_blocking(end, False)
+
+    def attach(self, consumer: Any) -> None:
+        """Call in *consumer*'s loop from now on."""
+        self._consumer = consumer
+        if consumer.hub is not None:
+            consumer.hub.add_reader(self._read, self._wake)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call *function* there soon."""
+        self._calls.append(function)
+        if self._consumer.hub is None:
+            self._consumer.call_soon(self._run)
+            return
+        # A full pipe wakes as well.
+        with suppress(OSError):
+            os.write(self._write, b".")
+
+    def _wake(self, *_: Any) -> None:
+        with suppress(OSError):
+            os.read(self._read, 4096)
+        self._run()
+
+    def _run(self) -> None:
+        while self._calls:
+            function = self._calls.popleft()
+            try:
+                function()
+            except Exception:
+                logger.exception("An interruption went wrong")
+
+
+class Interrupter:
+    """Ends runs of one worker. Called by the renewal thread, for each renewal that says so."""
+
+    def __init__(self, context: Context, begun: BegunRuns) -> None:
+        self.context = context
+        self.begun = begun
+        self.loop = Loop()
+        self._consumer: Any = None
+        self._acted: dict[tuple[str, int], float] = {}
+
+    def attach(self, consumer: Any) -> None:
+        """Work for *consumer*."""
+        self._consumer = consumer
+        self.loop.attach(consumer)
+
+    def interrupt(self, run: Begun) -> None:
+        """Carry out what the store asks for *run*, once.
+
+        Raises:
+            StoreError: It could not be asked, or told.
+        """
+        key = (run.run_id, run.token)
+        now = time.monotonic()
+        self._acted = {acted: until for acted, until in self._acted.items() if until > now}
+        request = run.request()
+        if key in self._acted or request is None:
+            return
+        asked = self.context.store.interruption(run.run_id)
+        if asked is None or asked.refused is not None:
+            return
+        if request.task.name == TASK:
+            launch = self.begun.launch_of(run.run_id)
+            if launch is None or not signal_shim(launch, signal.SIGUSR2):
+                # Not launched yet, or over already: the next renewal knows.
+                return
+        elif can_terminate(self._consumer.pool):
+            self.loop.call(lambda: self._terminate(request, asked))
+        else:
+            pool = type(self._consumer.pool).__module__.rpartition(".")[2]
+            why = f"a callable in a {pool} pool cannot be terminated; it goes on (use prefork, or make it a command)"
+            logger.warning("Run %s is not interrupted: %s", run.run_id, why)
+            self.context.store.refuse(run.run_id, run.token, why)
+            return
+        logger.info("Run %s is being interrupted, by signal %d", run.run_id, asked.signal)
+        self._acted[key] = now + asked.grace.total_seconds() + AGAIN
+
+    def _terminate(self, request: Any, asked: Interruption) -> None:
+        if not request.time_start:
+            return
+        pool, pid = self._consumer.pool, request.worker_pid
+        setattr(request._context, GRACE, asked.grace)
+        request.terminate(pool, asked.signal)
+        if asked.signal != signal.SIGKILL:
+            self._consumer.timer.call_after(asked.grace.total_seconds(), _kill, (pool, pid))
+
+
+def _kill(pool: Any, pid: int) -> None:
+    """Kill a pool process that was told to terminate and has not."""
+    processes = getattr(getattr(pool, "_pool", None), "_pool", ())
+    if any(process.pid == pid and getattr(process, "_job_terminated", False) for process in processes):
+        pool.terminate_job(pid, signal.SIGKILL)
