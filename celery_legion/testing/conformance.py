@@ -17,6 +17,8 @@ from celery_legion.testing.conformance_case import Advancing, Keeping
 from celery_legion.testing.conformance_claims import ClaimConformance, PushConformance
 from celery_legion.testing.conformance_crowds import CrowdConformance
 from celery_legion.testing.conformance_ends import EndConformance, ReapConformance, RetentionConformance
+from celery_legion.testing.conformance_hooks import DebtConformance, OweConformance
+from celery_legion.testing.conformance_interrupts import InterruptConformance, RefusedConformance
 from celery_legion.testing.conformance_lapses import (
     LapseConformance,
     OverlapConformance,
@@ -30,6 +32,7 @@ from celery_legion.testing.conformance_lead import (
     SightConformance,
 )
 from celery_legion.testing.conformance_leases import HandBackConformance, ParkConformance, RenewConformance
+from celery_legion.testing.conformance_outputs import LeaveConformance, OutputConformance
 from celery_legion.testing.conformance_reading import (
     LockConformance,
     ReadingConformance,
@@ -64,6 +67,12 @@ class StoreConformance(
     EndConformance,
     ReapConformance,
     RetentionConformance,
+    OweConformance,
+    DebtConformance,
+    InterruptConformance,
+    RefusedConformance,
+    OutputConformance,
+    LeaveConformance,
     ReadingConformance,
     LockConformance,
     WorkerConformance,

@@ -122,6 +122,10 @@ class Trial:
         self.store.sent([run])
         return run
 
+    def legion(self, *args: str) -> Process:
+        """Start a command of the command line."""
+        return self.processes.celery("tests.worker.app", "legion", *args, name="legion", env=self.env)
+
     def beat(self) -> Process:
         """Start a scheduler: it leads, reaps, and sends what hooks are owed."""
         beat = self.processes.beat("tests.worker.app", env=self.env)

@@ -127,7 +127,9 @@ class Ground:
         self.all_runs[run.id] = run
         self.records.setdefault(run.job, deque()).appendleft(run)
 
-    def write_lapse(self, job: str, kind: Kind, lapse: Lapse, owner: str, owes: frozenset[State]) -> None:
+    def write_lapse(
+        self, job: str, kind: Kind, lapse: Lapse, owner: str, owes: frozenset[State], run_id: str | None = None
+    ) -> None:
         """Write fires that become no run; consecutive ones of one kind, state and reason are one record.
 
         Each writing owes hooks of its own.
@@ -147,7 +149,8 @@ class Ground:
             written=self.written(),
         )
         if lapse.state in owes:
-            self.owe(f"lapse:{job}:{to_ms(first)}:{lapse.state.value}:{lapse.reason}", new.record())
+            what = run_id or f"{job}:{to_ms(first)}"
+            self.owe(f"lapse:{what}:{lapse.state.value}:{lapse.reason}", new.record())
         head = ledger[0] if ledger else None
         same = (kind, lapse.state, lapse.reason)
         if isinstance(head, LapseRow) and (head.kind, head.state, head.reason) == same:
@@ -159,22 +162,22 @@ class Ground:
 
     def owe(self, name: str, record: Record, by: str | None = None, lease: timedelta = NOTHING) -> None:
         """Owe hooks for an ending: due at once, or when *by*, who runs them itself, has had its lease."""
-        due = cut(self.moment + lease)
+        due = cut(self.moment + lease) if by is not None else self.moment
         self.debts[name] = DebtRow(record=record, due=due, by=by, till=due)
-        if lease == NOTHING:
+        if due == self.moment:
             self.nudge()
 
-    def keep_output(self, run: Run, failed: bool) -> None:
+    def keep_output(self, run: Run, retention: Retention) -> None:
         """Keep what a run wrote, and of its job's others the newest and the last failure's, as long as all fit in."""
         self.outputs.pop(run.id, None)
-        self.outputs[run.id] = len((run.output or "").encode())
-        if failed:
+        self.outputs[run.id] = len((run.output or "").encode("utf-8", "replace"))
+        if run.state is not State.SUCCEEDED:
             self.failures[run.job] = run.id
         ids = [run_id for run_id in reversed(self.outputs) if self.all_runs[run_id].job == run.job]
-        for run_id in ids[self.retention.outputs :]:
+        for run_id in ids[retention.outputs :]:
             if run_id != self.failures.get(run.job):
                 self.drop_output(run_id)
-        while self.outputs and sum(self.outputs.values()) > self.retention.output_total:
+        while self.outputs and sum(self.outputs.values()) > retention.output_total:
             self.drop_output(next(iter(self.outputs)))
 
     def drop_output(self, run_id: str) -> None:

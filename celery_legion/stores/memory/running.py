@@ -105,6 +105,8 @@ class Running(Ground):
         run.worker, run.retries, run.asker = ticket.worker, ticket.retries, ticket.asker
         run.late, run.visibility, run.accepted = ticket.late, ticket.visibility, False
         run.left, run.refused, run.previous = False, None, self.successes.get(run.job)
+        run.pid = run.exit_code = None
+        self.drop_output(run.id)
         run.lease = self.moment
         self._lease(run, ticket.lease)
 
@@ -186,12 +188,9 @@ class Running(Ground):
         run.started_at = cut_or_none(outcome.started_at) or run.started_at
         run.ended_at = cut_or_none(outcome.ended_at)
         run.pid = run.pid if outcome.pid is None else outcome.pid
-        run.exit_code = outcome.exit_code
-        run.error, run.hook_error, run.output = (
-            outcome.error or None,
-            outcome.hook_error or None,
-            outcome.output or None,
-        )
+        run.exit_code = run.exit_code if outcome.exit_code is None else outcome.exit_code
+        run.error, run.hook_error = outcome.error or None, outcome.hook_error or None
+        run.output = outcome.output or run.output
         dying = max(NOTHING, outcome.dying)
         self.finish(
             run,
@@ -203,7 +202,7 @@ class Running(Ground):
             hooks_lease=outcome.hooks_lease,
         )
         if run.output is not None:
-            self.keep_output(run, outcome.state is not State.SUCCEEDED)
+            self.keep_output(run, retention)
         if outcome.state is State.SUCCEEDED:
             self.successes[run.job] = max(run.fire_time, self.successes.get(run.job, run.fire_time))
         return True
@@ -218,7 +217,7 @@ class Running(Ground):
         run.exit_code = exit_code if run.exit_code is None else run.exit_code
         if output and run.output is None:
             run.output = output
-            self.keep_output(run, run.state is not State.SUCCEEDED)
+            self.keep_output(run, self.retention)
         if run.closed:
             self.let_go(run.lock, run.id)
         return True

@@ -107,7 +107,7 @@ class Scheduling(Ground):
                 self._write_claimed(claim, claim.run_id, owner)
             else:
                 skip = Lapse(state=State.SKIPPED, reason=granted.value, first=claim.fire_time, last=claim.fire_time)
-                self.write_lapse(claim.job, claim.kind, skip, owner, claim.owes)
+                self.write_lapse(claim.job, claim.kind, skip, owner, claim.owes, claim.run_id)
         self.trim(claim.job)
         if claim.mark is not None:
             fire = cut(claim.fire_time)

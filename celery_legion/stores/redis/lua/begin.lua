@@ -20,7 +20,7 @@ if not run then
     move_mark(job, ARGV[3], '', 'run', '')
   end
   run = { job = job, kind = kind, fire = ARGV[3], state = 'sent', lock = lock, limit = limit, ttl = ttl, attempt = 0, token = 0,
-    owes = ARGV[15] }
+    owes = ARGV[15], claimed = now }
   redis.call('HSET', key('run:' .. id), 'job', job, 'kind', kind, 'fire', ARGV[3], 'state', 'sent', 'lock', lock,
     'limit', limit, 'ttl', ttl, 'claimed', now, 'attempt', 0, 'token', 0, 'owes', ARGV[15])
   redis.call('LPUSH', key('ledger:' .. job), id)
@@ -66,7 +66,8 @@ redis.call('HSET', key('run:' .. id), 'state', 'running', 'token', token, 'attem
   'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'accepted', 0, 'asker', asker, 'revived', 0,
   'left', 0, 'previous', success())
 redis.call('HSETNX', key('run:' .. id), 'started', now)
-redis.call('HDEL', key('run:' .. id), 'msg', 'reason', 'ended', 'refused')
+redis.call('HDEL', key('run:' .. id), 'msg', 'reason', 'ended', 'refused', 'pid', 'exit')
+drop_output(id)
 redis.call('ZREM', key('unsent'), id)
 redis.call('ZREM', key('queued'), id)
 redis.call('ZREM', key('ended'), id)

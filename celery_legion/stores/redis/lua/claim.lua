@@ -85,7 +85,7 @@ for i = 5, #ARGV, FIELDS do
         redis.call('LPUSH', key('ledger:' .. job), id)
         touch(job)
       else
-        write_lapse(job, kind, 'skipped', verdict, tonumber(fire), tonumber(fire), 1, owner, ARGV[i + 13])
+        write_lapse(job, kind, 'skipped', verdict, tonumber(fire), tonumber(fire), 1, owner, ARGV[i + 13], id)
       end
     end
     trim(job, size)

@@ -86,6 +86,7 @@ end
 -- Owe hooks for an ending, which `record` (JSON) describes: due at once, or when the process that runs them itself
 -- has had its lease.
 local function owe(id, job, record, by, lease)
+  if by == '' then lease = 0 end
   local due = now + lease
   redis.call('HSET', key('debt:' .. id), 'job', job, 'record', record, 'sends', 0, 'by', by, 'till', due)
   redis.call('ZADD', key('owed'), due, id)
@@ -93,11 +94,11 @@ local function owe(id, job, record, by, lease)
 end
 
 -- Write fires that become no run; consecutive ones of one state and reason are one record. Each writing owes hooks.
-local function write_lapse(job, kind, state, reason, first, last, count, owner, owing)
+local function write_lapse(job, kind, state, reason, first, last, count, owner, owing, id)
   if owes(owing, state) then
     local lapse = { kind = kind, state = state, reason = reason, first = first, last = last, count = count, at = now,
       since = now, scheduler = owner }
-    owe('lapse:' .. job .. ':' .. first .. ':' .. state .. ':' .. reason, job, cjson.encode(lapse), '', 0)
+    owe('lapse:' .. (id or job .. ':' .. first) .. ':' .. state .. ':' .. reason, job, cjson.encode(lapse), '', 0)
   end
   local ledger = key('ledger:' .. job)
   local head = redis.call('LINDEX', ledger, 0)
