@@ -96,6 +96,7 @@ def interrupt(
         StoreUnavailableError: The store does not answer, also after the runs were asked to end.
     """
     number, span = parse_signal(signal), parse_duration(grace)
+    patience = context.config.run_lease / 3 + span + PATIENCE if wait is None else parse_duration(wait)
     records = find_runs(context, target)
     results: list[Interrupted] = []
     open_runs: list[Record] = []
@@ -111,8 +112,6 @@ def interrupt(
     if open_runs:
         _nudge(context.app)
         asked(open_runs)
-        third = context.config.run_lease / 3
-        patience = third + span + PATIENCE if wait is None else parse_duration(wait)
         results += _await(context, open_runs, patience)
     return results
 

@@ -11,11 +11,11 @@ from celery_legion.worker.output import Tail
 
 _capturing: ContextVar[Capture | None] = ContextVar("legion_capture", default=None)
 
-LOGGERS = ("", "celery.task", "celery")
-"""Where records pass by: Celery's own loggers may keep theirs from the root."""
+LOGGERS = ("", "celery.task")
+"""Where records pass by: the loggers of ``get_task_logger`` may keep theirs from the root."""
 
-PRINTED = "celery.redirected"
-"""Celery's logger for what is printed, which has been captured already."""
+CELERY = "celery."
+"""Celery's own loggers speak of the task, or repeat what it prints."""
 
 
 class Capture:
@@ -69,7 +69,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         capture = _capturing.get()
-        if capture is not None and record.name != PRINTED:
+        if capture is not None and not record.name.startswith(CELERY):
             capture.log(record, self.format(record))
 
 

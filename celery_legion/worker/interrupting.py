@@ -45,7 +45,8 @@ def signal_shim(launch: Launch, number: int) -> bool:
 
 def can_terminate(pool: Any) -> bool:
     """Return whether a pool can end a task that it executes."""
-    return type(pool).terminate_job is not BasePool.terminate_job
+    # Prefork puts its own on the instance.
+    return "terminate_job" in vars(pool) or type(pool).terminate_job is not BasePool.terminate_job
 
 
 class Loop:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
+import sys
 import time
 from typing import Any
 
-from celery import Celery
+from celery import Celery, current_task
 from celery.exceptions import Ignore, Reject
+from celery.utils.log import get_task_logger
 
 from celery_legion import Legion, current_run
 from celery_legion.worker import CurrentRun
@@ -43,6 +46,7 @@ def note(event: str, **fields: Any) -> None:
         "attempt": None if run is None else run.attempt,
         "token": None if run is None else run.token,
         "pid": os.getpid(),
+        "task": getattr(current_task, "name", None),
         "at": time.time(),
         **fields,
     }
@@ -73,6 +77,27 @@ def work(seconds: float = 0.0) -> str:
     time.sleep(seconds)
     note("end")
     return "done"
+
+
+@app.task
+def stubborn(seconds: float = 60.0) -> None:
+    """Passes over every exit that is raised in it."""
+    note("start")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            time.sleep(0.2)
+        except BaseException as exc:
+            note("unmoved", by=type(exc).__name__)
+
+
+@app.task
+def talk(text: str) -> None:
+    print(f"printed {text}")
+    sys.stderr.write(f"written {text}\n")
+    logging.getLogger("shop.prices").warning("logged %s", text)
+    get_task_logger("tests.talk").info("told %s", text)
+    time.sleep(0.5)
 
 
 @app.task(acks_late=True)
@@ -145,3 +170,6 @@ def soft() -> None:
 def plain() -> bool:
     note("plain")
     return current_run() is None
+
+
+legion.task(talk).name("talkative").yearly().capture_output()

@@ -17,7 +17,8 @@ from tests.worker.trial import Trial
 pytestmark = pytest.mark.e2e
 
 GENTLE = "sleep 100 & setsid sleep 100 & wait"
-STUBBORN = "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 0.2; done' & setsid sh -c 'trap \"\" TERM; sleep 100' & wait"
+DEAF = "sh -c 'trap \"\" TERM; while :; do sleep 0.2; done'"
+STUBBORN = f"trap '' TERM; {DEAF} & setsid {DEAF} & wait"
 KILLED, TERMED = 2.0, 6.0
 """Seconds within which all are dead: killed or willing, and unwilling ones."""
 
