@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,7 @@ TASK = "celery_legion.command"
 
 SHELL = "/bin/sh"
 MASK = "***"
+ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,11 @@ class Command:
     @property
     def readable(self) -> str:
         """The line for people, as one of a shell, with secrets masked."""
-        return self.mask(self.line if isinstance(self.line, str) else shlex.join(self.line))
+        if isinstance(self.line, str):
+            return self.mask(self.line)
+        # Masked before they are quoted, which may tear a secret apart.
+        words = map(self.mask, self.line)
+        return " ".join(word if MASK in word else shlex.quote(word) for word in words)
 
     @property
     def name(self) -> str:
@@ -67,11 +73,14 @@ class Command:
 
 
 def _program(line: str | tuple[str, ...]) -> str:
-    try:
-        words = shlex.split(line) if isinstance(line, str) else list(line)
-    except ValueError:
-        words = []
-    # Assignments may stand before the program, and hold secrets.
-    program = next((word for word in words if "=" not in word), "")
+    if isinstance(line, str):
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            words = []
+        # Assignments may stand before the program, and hold secrets.
+        program = next((word for word in words if not ASSIGNMENT.match(word)), "")
+    else:
+        program = line[0] if line else ""
     name = "".join(char for char in PurePath(program).name if char.isascii() and (char.isalnum() or char in "._-"))
     return name or "command"

@@ -22,8 +22,7 @@ class CommandTarget:
 
     def __init__(self, line: str | Sequence[str], place: str) -> None:
         self.place = place
-        valid = line if isinstance(line, str) else tuple(line) if isinstance(line, (list, tuple)) else ()
-        self.command = Command(line=valid)
+        self.command = Command(line=_line(line))
         # What errors call it; the line itself may hold secrets.
         self.given = self.command.name
 
@@ -55,6 +54,16 @@ class CommandTarget:
         return Action(TASK, ActionKind.COMMAND, self.command)
 
 
+def _line(line: Any) -> str | tuple[str, ...]:
+    """Return a command's line, an empty one for what is none: that is refused when the schedule is read."""
+    if isinstance(line, str):
+        return line
+    if isinstance(line, (list, tuple)) and all(isinstance(word, (str, PathLike)) for word in line):
+        words = tuple(map(fspath, line))
+        return words if all(isinstance(word, str) for word in words) else ()
+    return ()
+
+
 @forgiving
 class CommandBuilder(Builder):
     """A job that executes a command: besides the builder's words, those for how."""
@@ -69,10 +78,15 @@ class CommandBuilder(Builder):
 
     def cwd(self, folder: str | PathLike[str]) -> Self:
         """Execute it in *folder*; without this, in the worker's."""
-        return self._command(cwd=fspath(folder))
+        path = fspath(folder) if isinstance(folder, (str, PathLike)) else None
+        if not isinstance(path, str) or not path or "\0" in path:
+            raise self._fault(f"{folder!r} is no folder; write its path")
+        return self._command(cwd=path)
 
     def env(self, variables: Mapping[str, str] = NOTHING, /, **more: str) -> Self:
         """Add these variables to the worker's environment."""
+        if not isinstance(variables, Mapping):
+            raise self._fault("env takes a mapping, or names with their values as keywords")
         added = {**dict(self.target.command.env), **variables, **more}
         for name, value in added.items():
             if not isinstance(name, str) or not name or "=" in name or "\0" in f"{name}{value}":
@@ -97,7 +111,7 @@ class CommandBuilder(Builder):
 
     def user(self, name: str) -> Self:
         """Execute it as this user, with the user's groups and home; the worker must be root."""
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name or "\0" in name:
             raise self._fault(f"{name!r} is no user's name")
         return self._command(user=name)
 

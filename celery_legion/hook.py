@@ -74,7 +74,7 @@ def call_hook(hook: Hook, run: Any) -> None:
 def _takes_argument(hook: Hook) -> bool:
     try:
         # A Celery task's signature is that of its function.
-        inspect.signature(getattr(hook, "run", hook)).bind(None)
+        inspect.signature(getattr(hook, "run", hook) if hasattr(hook, "apply_async") else hook).bind(None)
     except TypeError:
         return False
     except ValueError:
@@ -85,5 +85,9 @@ def _takes_argument(hook: Hook) -> bool:
 
 def hook_name(hook: Hook) -> str:
     """Return what a hook is called in logs and records."""
-    name = getattr(hook, "__qualname__", None) or getattr(hook, "name", None)
-    return name if isinstance(name, str) else str(hook) if "__str__" in vars(type(hook)) else type(hook).__name__
+    try:
+        name = getattr(hook, "__qualname__", None) or getattr(hook, "name", None)
+        return name if isinstance(name, str) else str(hook) if "__str__" in vars(type(hook)) else type(hook).__name__
+    except Exception:
+        # A task that is no longer there, say.
+        return "a hook"

@@ -26,6 +26,9 @@ PATIENCE = timedelta(seconds=15)
 """How long a worker may take beyond its next renewal and the grace."""
 
 POLL = 0.1
+DIGITS = 10
+"""Most digits of a process id."""
+
 RECORDS = 1000
 """Newest records of a job among which its open runs are looked for."""
 
@@ -129,7 +132,12 @@ def find_runs(context: Context, target: str) -> list[Record]:
     records = [record for record in store.runs(target, RECORDS) if record.id is not None]
     if records:
         return [record for record in records if not _is_over(record)] or records[:1]
-    if target.isdigit() and (found := _by_process(context, int(target))) is not None:
+    if (
+        target.isascii()
+        and target.isdigit()
+        and len(target) <= DIGITS
+        and (found := _by_process(context, int(target))) is not None
+    ):
         return [found]
     raise UnknownRunError(target, did_you_mean(target, jobs), target in jobs)
 

@@ -63,7 +63,8 @@ class Ping:
 
     def _request(self, run: Any) -> str | None:
         # Loaded where it is used: a web process that only registers jobs pings nothing.
-        from urllib.request import Request, urlopen
+        from urllib.error import HTTPError
+        from urllib.request import Request, build_opener
 
         url, body = self.url, None
         if self.report:
@@ -71,10 +72,13 @@ class Ping:
             body = (getattr(run, "output", None) or getattr(run, "error", None) or "").encode("utf-8", "replace")
         request = Request(url, data=body or None, headers={"User-Agent": "celery-legion"})
         try:
-            with urlopen(request, timeout=BOUND) as answer:
+            with build_opener(_redirects()).open(request, timeout=BOUND) as answer:
                 answer.read(1024)
-        except (OSError, ValueError) as exc:
-            return str(getattr(exc, "reason", None) or exc or type(exc).__name__)
+        except HTTPError as exc:
+            # Its text may tell URLs.
+            return f"the answer was {exc.code}"
+        except OSError as exc:
+            return str(getattr(exc, "reason", None) or exc or type(exc).__name__).partition("\n")[0]
         except Exception as exc:
             return type(exc).__name__
         return None
@@ -84,6 +88,19 @@ class Ping:
 
     def __repr__(self) -> str:
         return f"<Ping {self.host}>"
+
+
+def _redirects() -> Any:
+    """Return what follows redirects, those that keep a POST's method too."""
+    from urllib.request import HTTPRedirectHandler, Request
+
+    class Redirects(HTTPRedirectHandler):
+        def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+            if code in (307, 308) and req.data is not None:
+                return Request(newurl, data=req.data, headers=dict(req.headers), unverifiable=True)
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    return Redirects()
 
 
 def _is_uuid(text: str | None) -> bool:

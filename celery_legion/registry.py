@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from hashlib import sha1
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -220,12 +220,14 @@ def _said(job: Job) -> str:
     """What was said of a job, in a form that survives a reload: functions by their names."""
     policy = job.policy
     hooks = [(name, hook) for name in NAMES for hook in getattr(policy.hooks, name)]
+    # Its own text masks secrets, and leaves out how it is executed.
+    command = None if job.action.command is None else astuple(job.action.command)
     conditions = [getattr(one, "__qualname__", type(one).__qualname__) for one in (*policy.when, *policy.skip)]
-    conditions += [f"{name} {hook_name(hook)}" for name, hook in hooks]
+    conditions += [f"{name} {hook_name(hook)} {getattr(hook, 'url', '')}" for name, hook in hooks]
     plain = replace(
         job,
         policy=replace(policy, when=(), skip=(), hooks=NO_HOOKS),
         kwargs=dict(job.kwargs),
         options=dict(job.options),
     )
-    return f"{plain!r} {conditions}"
+    return f"{plain!r} {conditions} {command}"

@@ -39,8 +39,11 @@ class Debts:
         Raises:
             BrokerUnavailableError: The connection failed; what was not sent is due again after :data:`PATIENCE`.
         """
-        if self._publisher.broken or not self._publisher.ready():
+        if not self._publisher.ready():
             return 0
+        if self._publisher.broken:
+            # Whether the broker is back is tried before anything is put off.
+            self._publisher.publish((), self._send)
         debts = self._store().owed(BATCH_LIMIT, PATIENCE)
         dispatches = [self._dispatch(debt) for debt in debts]
         if dispatches:

@@ -162,7 +162,7 @@ class HookStore(Protocol):
         ...
 
     def hooked(self, debt: str, error: str | None) -> bool:
-        """Pay a debt: its hooks have run. *error* is written to the run's record. False if there was none."""
+        """Pay a debt: its hooks have run. *error* is added to the run's record. False if there was none."""
         ...
 
 

@@ -22,7 +22,6 @@ class Capture:
     """The tail of what is printed and logged in this thread (or greenlet) from now until it is closed."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
         self._tail = Tail(limit)
         self._last: logging.LogRecord | None = None
         _install()
@@ -41,7 +40,7 @@ class Capture:
     def close(self) -> str | None:
         """Stop, and return the tail; None if nothing was written."""
         _capturing.set(None)
-        return self._tail.text(bytes, self._limit)
+        return self._tail.text()
 
 
 class _Tee:

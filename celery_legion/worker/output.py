@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 from celery_legion.command import MASK
 
@@ -38,77 +38,114 @@ class Tail:
         if len(self._data) > 2 * self.limit:
             del self._data[: -self.limit]
 
-    def text(self, mask: Callable[[bytes], bytes], shown: int) -> str | None:
-        """Return at most the last *shown* bytes as masked text, None if nothing was written.
+    def text(self) -> str | None:
+        """Return the tail as text, None if nothing was written.
 
         Says in its first line how much was left out. What is no UTF-8 is escaped, and NUL replaced.
         """
         if not self.total:
             return None
-        cut = mask(bytes(self._data[-self.limit :]))[-shown:].decode("utf-8", "backslashreplace")
-        cut = cut.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        left_out = self.total - shown
-        return f"[{left_out} bytes before this are in the log]\n{cut}" if left_out > 0 else cut
+        text = bytes(self._data[-self.limit :]).decode("utf-8", "backslashreplace")
+        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        left_out = self.total - self.limit
+        return f"[{left_out} bytes before this are in the log]\n{text}" if left_out > 0 else text
 
 
-class Output:
-    """A command's output: standard output is logged as INFO, standard error as WARNING, and both are in the tail.
+class Mask:
+    """Masks secrets in a stream that comes in pieces; what may be the beginning of one is held back."""
 
-    *secrets* are masked in all that leaves here, the longest first; what may be the beginning of one is held back.
-    """
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self._secrets = secrets
+        self._held = b""
 
-    def __init__(self, log: logging.Logger, limit: int, secrets: Sequence[str] = ()) -> None:
-        self._log, self._limit = log, limit
-        self._secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
-        self._hold = max(map(len, self._secrets), default=1)
-        self._tail = Tail(limit + self._hold)
-        self._pending: dict[bool, bytes] = {False: b"", True: b""}
+    def feed(self, data: bytes) -> bytes:
+        """Return what may be shown now."""
+        if not self._secrets:
+            return data
+        data = self._masked(self._held + data)
+        held = max(_beginning(data, secret) for secret in self._secrets)
+        self._held = data[len(data) - held :]
+        return data[: len(data) - held]
 
-    def feed(self, is_error: bool, data: bytes) -> None:
-        """Take in what was written."""
-        self._tail.feed(data)
-        block, newline, rest = (self._pending[is_error] + data).rpartition(b"\n")
-        if newline:
-            self._write_lines(is_error, block.split(b"\n"))
-        if len(rest) > LINE + self._hold:
-            rest = self._masked(rest)
-        while len(rest) > LINE + self._hold:
-            self._write(is_error, rest[:LINE])
-            rest = rest[LINE:]
-        self._pending[is_error] = rest
+    def close(self) -> bytes:
+        """Return what was held back and was no secret."""
+        held, self._held = self._held, b""
+        return held
 
     def _masked(self, data: bytes) -> bytes:
         for secret in self._secrets:
             data = data.replace(secret, MASK.encode())
         return data
 
+
+def _beginning(data: bytes, secret: bytes) -> int:
+    """Return how many of the last bytes of *data* are the first ones of *secret*, but not all of it."""
+    for size in range(min(len(secret) - 1, len(data)), 0, -1):
+        if data.endswith(secret[:size]):
+            return size
+    return 0
+
+
+class Output:
+    """A command's output: standard output is logged as INFO, standard error as WARNING, and both are in the tail.
+
+    *secrets* are masked in all that leaves here; the longest come first.
+    """
+
+    def __init__(self, log: logging.Logger, limit: int, secrets: Sequence[str] = ()) -> None:
+        self._log = log
+        found = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
+        self._masks = {is_error: Mask(found) for is_error in (False, True)}
+        self._pending = {False: b"", True: b""}
+        self._tail = Tail(limit)
+
+    def feed(self, is_error: bool, data: bytes) -> None:
+        """Take in what was written."""
+        self._take(is_error, self._masks[is_error].feed(data))
+
     def close(self) -> str | None:
         """Log what had no end of line, and return the tail."""
-        for is_error, rest in self._pending.items():
+        for is_error, mask in self._masks.items():
+            self._take(is_error, mask.close())
+            rest, self._pending[is_error] = self._pending[is_error], b""
             if rest:
                 self._write_lines(is_error, [rest])
-                self._pending[is_error] = b""
-        return self._tail.text(self._masked, self._limit)
+        return self._tail.text()
+
+    def _take(self, is_error: bool, data: bytes) -> None:
+        self._tail.feed(data)
+        block, newline, rest = (self._pending[is_error] + data).rpartition(b"\n")
+        if newline:
+            self._write_lines(is_error, block.split(b"\n"))
+        if len(rest) >= LINE:
+            *pieces, rest = _cut(rest)
+            for piece in pieces:
+                self._write(is_error, piece)
+        self._pending[is_error] = rest
 
     def _write_lines(self, is_error: bool, lines: list[bytes]) -> None:
-        if self._secrets:
-            lines = self._masked(b"\n".join(lines)).split(b"\n")
+        pieces = [piece for line in lines for piece in _cut(line)]
         if len(lines) <= FEW:
-            for line in lines:
-                for start in range(0, len(line) or 1, LINE):
-                    self._write(is_error, line[start : start + LINE])
+            for piece in pieces:
+                self._write(is_error, piece)
             return
         some: list[bytes] = []
         size = 0
-        for line in lines:
-            if size + len(line) > LINE and some:
+        for piece in pieces:
+            if size + len(piece) > LINE and some:
                 self._write(is_error, b"\n".join(some))
                 some, size = [], 0
-            some.append(line)
-            size += len(line) + 1
+            some.append(piece)
+            size += len(piece) + 1
         self._write(is_error, b"\n".join(some))
 
     def _write(self, is_error: bool, data: bytes) -> None:
         level = logging.WARNING if is_error else logging.INFO
         if self._log.isEnabledFor(level):
             self._log.log(level, "%s", visible(data.decode("utf-8", "backslashreplace")))
+
+
+def _cut(line: bytes) -> Iterator[bytes]:
+    """Yield a line in pieces that fit into a record; an empty one for an empty line."""
+    for start in range(0, len(line) or 1, LINE):
+        yield line[start : start + LINE]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,10 +47,9 @@ def watch(trial: Trial, run: str, job: str, act: Callable[[], object], within: f
     raise AssertionError(f"after {seconds} s: processes {survivors(run)}, locks {trial.locked()}, {trial.record(run)}")
 
 
-def own(pid: int) -> str:
-    """Return a process's command line."""
-    return (
-        Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        if os.path.exists(f"/proc/{pid}")
-        else ""
-    )
+def descendants(pid: int) -> list[int]:
+    """Return the living processes below *pid*."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        found += [int(child), *descendants(int(child))]
+    return found

@@ -115,9 +115,9 @@ class Trial:
         self.store.sent([run])
         return run
 
-    def command(self, job: str, **options: Any) -> str:
+    def command(self, job: str, *, limit: int = 1, **options: Any) -> str:
         """Claim and publish one run of a command's job, as the scheduler does; returns the id."""
-        run, headers = self.claim(job)
+        run, headers = self.claim(job, limit=limit)
         self.client.send_task(TASK, args=[job], task_id=run, headers=headers, shadow=job, **options)
         self.store.sent([run])
         return run

@@ -44,5 +44,5 @@ class Hooking(Ground):
             return False
         run = None if row.record.id is None else self.all_runs.get(row.record.id)
         if run is not None and error:
-            run.hook_error = error
+            run.hook_error = f"{run.hook_error}; {error}" if run.hook_error else error
         return True

@@ -1,0 +1,463 @@
+"""Hooks as a worker calls them: with the run, one after the other, once for each ending."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery import Celery, shared_task
+
+from celery_legion import Legion
+from celery_legion.errors import StoreUnavailableError
+from celery_legion.hook import TASK as HOOKS
+from celery_legion.hook import hook_name
+from celery_legion.run import Kind, State
+from celery_legion.stores.base import Claim, Debt, Lapse, Outcome
+from celery_legion.stores.memory import MemoryStore
+from celery_legion.testing.conformance_case import KEEP, LONG, SUCCESS, fire, grant, know, minute
+from celery_legion.testing.conformance_case import run as begin
+from celery_legion.worker.current import CurrentRun, current_run
+from celery_legion.worker.hooks import HookRunner
+
+JOB = "job"
+ENDINGS = frozenset(state for state in State if state.terminal)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.moment = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> MemoryStore:
+    made = MemoryStore(now=clock.now)
+    know(made)
+    return made
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    made = Celery("shop", broker="memory://", set_as_current=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def legion(app: Celery, store: MemoryStore) -> Legion:
+    app.conf.legion_store_url = "memory://hooks"
+    made = Legion(app)
+    made.context.use_store(store)
+    return made
+
+
+@pytest.fixture
+def runner(legion: Legion) -> HookRunner:
+    return HookRunner(legion.context)
+
+
+def owe(store: MemoryStore, outcome: Outcome = SUCCESS, number: int = 1) -> str:
+    """End a run so that it owes hooks; returns the debt's id."""
+    claim = replace(fire(number), owes=ENDINGS)
+    token = begin(store, claim)
+    assert store.end(f"job-{number}", token, outcome, KEEP)
+    return f"job-{number}:{token}"
+
+
+def skip(store: MemoryStore, count: int) -> Debt:
+    """Skip some fires so that they owe hooks; returns the debt."""
+    lapse = Lapse(state=State.SKIPPED, reason="paused", first=minute(1), last=minute(count), count=count)
+    grant(store, Claim(job=JOB, fire_time=minute(count), mark=minute(0), lapses=(lapse,), owes=ENDINGS))
+    [debt] = store.owed(10, timedelta(0))
+    return debt
+
+
+def job(legion: Legion, **hooks: Callable[..., object]) -> None:
+    builder = legion.task("t").hourly().name(JOB)
+    for name, hook in hooks.items():
+        getattr(builder, name)(hook)
+
+
+def hook_error(store: MemoryStore, number: int = 1) -> str | None:
+    record = store.get(f"job-{number}")
+    assert record is not None
+    return record.hook_error
+
+
+def a_run(**fields: Any) -> CurrentRun:
+    given = {"id": "r", "job": JOB, "fire_time": minute(1), "kind": Kind.SCHEDULED, "attempt": 1, "token": 1}
+    return CurrentRun(**{**given, "previous_success": None, **fields})
+
+
+class WithArgument:
+    def __init__(self, called: list[object]) -> None:
+        self.called = called
+
+    def __call__(self, run: object) -> None:
+        self.called.append(run)
+
+    def method(self, run: object) -> None:
+        self.called.append(run)
+
+    def bare(self) -> None:
+        self.called.append(None)
+
+
+def test_a_hook_takes_the_run_or_nothing(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
+    called: list[object] = []
+    job(legion)
+    for hook in (
+        lambda run: called.append(run),
+        lambda: called.append(None),
+        lambda *args: called.extend(args),
+        lambda run, more=1: called.append(run),
+        lambda *, key=1: called.append(None),
+        WithArgument(called),
+        WithArgument(called).method,
+        WithArgument(called).bare,
+        functools.partial(lambda word, run: called.append(run), "word"),
+        functools.partial(lambda word: called.append(None), "word"),
+        called.append,
+    ):
+        legion.after(hook)
+
+    assert runner.pay(owe(store)) is True
+    taken = [isinstance(one, CurrentRun) for one in called]
+    assert taken == [True, False, True, True, False, True, True, False, True, False, True]
+    assert hook_error(store) is None
+
+
+def test_a_celery_task_is_a_hook(legion: Legion, runner: HookRunner, app: Celery, store: MemoryStore) -> None:
+    called: list[object] = []
+
+    @app.task(name="with-argument")
+    def with_argument(run: Any) -> None:
+        called.append((run.state, current_run() is run))
+
+    @app.task(name="bound", bind=True)
+    def bound(self: Any, run: Any) -> None:
+        called.append((self.name, run.id))
+
+    @app.task(name="bare", bind=True)
+    def bare(self: Any) -> None:
+        called.append(self.name)
+
+    @shared_task(name="hook-of-all-apps")
+    def shared() -> None:
+        called.append("shared")
+
+    for hook in (with_argument, bound, bare, shared):
+        legion.after(hook)
+    runner.pay(owe(store))
+
+    assert called == [(State.SUCCEEDED, True), ("bound", "job-1"), "bare", "shared"]
+    assert hook_error(store) is None
+
+
+class Notifier:
+    """Can be called with the run, and has a method that is named like that of a task."""
+
+    def __init__(self) -> None:
+        self.called: list[object] = []
+
+    def __call__(self, run: object) -> None:
+        self.called.append(run)
+
+    def run(self) -> None:
+        """Something else."""
+
+
+def test_an_object_with_a_run_of_its_own_is_called_as_it_says(
+    legion: Legion, runner: HookRunner, store: MemoryStore
+) -> None:
+    notifier = Notifier()
+    legion.after(notifier)
+    runner.pay(owe(store))
+
+    assert hook_error(store) is None
+    assert len(notifier.called) == 1
+
+
+def test_a_job_s_own_hooks_are_called_before_the_schedule_s(
+    legion: Legion, runner: HookRunner, store: MemoryStore
+) -> None:
+    called: list[str] = []
+    legion.after(lambda: called.append("every after"))
+    legion.on_success(lambda: called.append("every success"))
+    job(legion, after=lambda: called.append("own after"), on_success=lambda: called.append("own success"))
+    runner.pay(owe(store))
+
+    assert called == ["own success", "every success", "own after", "every after"]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [(State.SUCCEEDED, ["success", "after"]), (State.FAILED, ["failure", "after"])],
+)
+def test_an_ending_calls_only_what_waits_for_it(
+    legion: Legion, runner: HookRunner, store: MemoryStore, state: State, expected: list[str]
+) -> None:
+    called: list[str] = []
+    for name in ("before", "on_success", "on_failure", "after", "on_skipped", "on_missed"):
+        getattr(legion, name)(functools.partial(called.append, name.removeprefix("on_")))
+    runner.pay(owe(store, Outcome(state=state)))
+
+    assert called == expected
+
+
+def test_a_hook_that_fails_is_recorded_and_the_others_are_called(
+    legion: Legion, runner: HookRunner, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    called: list[str] = []
+
+    def broken() -> None:
+        raise ValueError("no mail server")
+
+    def worse(run: object) -> None:
+        raise KeyError("x")
+
+    for hook in (broken, lambda: called.append("between"), worse, lambda: called.append("last")):
+        legion.after(hook)
+
+    assert runner.pay(owe(store)) is True
+    assert called == ["between", "last"]
+    assert hook_error(store) == (f"{hook_name(broken)}: ValueError: no mail server; {hook_name(worse)}: KeyError: 'x'")
+    assert "no mail server" in caplog.text
+    record = store.get("job-1")
+    assert record is not None
+    assert record.state is State.SUCCEEDED
+
+
+def test_a_type_error_within_a_hook_is_its_own(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
+    calls: list[object] = []
+
+    def broken(run: object) -> None:
+        calls.append(run)
+        raise TypeError("takes 0 positional arguments")
+
+    legion.after(broken)
+    runner.pay(owe(store))
+
+    assert len(calls) == 1
+    assert "takes 0 positional arguments" in (hook_error(store) or "")
+
+
+def test_a_hook_that_needs_more_than_the_run_is_recorded(
+    legion: Legion, runner: HookRunner, store: MemoryStore
+) -> None:
+    legion.after(lambda run, other: None)
+
+    assert runner.pay(owe(store)) is True
+    assert "TypeError" in (hook_error(store) or "")
+
+
+@pytest.mark.parametrize("code", [1, 0, None, "no", True])
+def test_a_hook_that_exits_has_failed(legion: Legion, runner: HookRunner, store: MemoryStore, code: object) -> None:
+    called: list[str] = []
+
+    def leave() -> None:
+        raise SystemExit(code)
+
+    legion.after(leave)
+    legion.after(lambda: called.append("after it"))
+
+    assert runner.pay(owe(store)) is True
+    assert called == ["after it"]
+    assert "SystemExit" in (hook_error(store) or "")
+
+
+def test_the_pool_s_own_exit_passes_through_and_the_debt_stays(
+    legion: Legion, runner: HookRunner, store: MemoryStore, clock: Clock
+) -> None:
+    called: list[str] = []
+
+    def ended() -> None:
+        called.append("first")
+        if len(called) == 1:
+            raise SystemExit(-241)
+
+    legion.after(ended)
+    debt = owe(store)
+    with pytest.raises(SystemExit) as caught:
+        runner.pay(debt)
+
+    assert caught.value.code == -241
+    assert current_run() is None
+    assert hook_error(store) is None
+    assert runner.pay(debt) is False
+    clock.moment += timedelta(minutes=2)
+    assert [one.id for one in store.owed(10, LONG)] == [debt]
+    assert runner.pay(debt) is True
+    assert called == ["first", "first"]
+
+
+def test_inside_of_a_hook_the_ending_is_the_current_run(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
+    seen: list[CurrentRun | None] = []
+    legion.after(lambda: seen.append(current_run()))
+    legion.after(seen.append)
+    outcome = Outcome(state=State.FAILED, reason="time_limit", error="Boom", exit_code=3, output="the tail")
+    runner.pay(owe(store, outcome))
+
+    first, second = seen
+    assert first is second
+    assert first is not None
+    assert (first.id, first.job, first.fire_time, first.attempt) == ("job-1", JOB, minute(1), 1)
+    assert (first.state, first.reason, first.error, first.exit_code) == (State.FAILED, "time_limit", "Boom", 3)
+    assert first.output == "the tail"
+    assert first.count == 1
+    assert current_run() is None
+
+
+def test_before_a_run_it_is_the_current_one_and_the_failure_is_returned(legion: Legion, runner: HookRunner) -> None:
+    seen: list[object] = []
+    legion.before(lambda: seen.append(current_run()))
+    legion.before(lambda: 1 / 0)
+    legion.before(seen.append)
+    run = a_run()
+
+    assert "ZeroDivisionError" in (runner.before(run) or "")
+    assert seen == [run, run]
+    assert current_run() is None
+
+
+def test_before_a_run_that_fails_at_nothing_none_is_returned(legion: Legion, runner: HookRunner) -> None:
+    legion.before(lambda: "what a hook returns is not looked at")
+
+    assert runner.before(a_run()) is None
+
+
+def test_a_debt_is_paid_once(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
+    called: list[str] = []
+    legion.after(lambda: called.append("after"))
+    debt = owe(store)
+
+    assert [runner.pay(debt), runner.pay(debt)] == [True, False]
+    assert called == ["after"]
+    assert store.owed(10, timedelta(0)) == []
+
+
+def test_a_debt_that_another_has_taken_is_left_to_it(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
+    called: list[str] = []
+    legion.after(lambda: called.append("after"))
+    debt = owe(store)
+    assert store.take(debt, "another", LONG) is not None
+
+    assert runner.pay(debt) is False
+    assert called == []
+
+
+def test_a_debt_whose_taker_is_gone_is_paid(
+    legion: Legion, runner: HookRunner, store: MemoryStore, clock: Clock
+) -> None:
+    called: list[str] = []
+    legion.after(lambda: called.append("after"))
+    debt = owe(store)
+    store.take(debt, "another", timedelta(seconds=60))
+    clock.moment += timedelta(seconds=61)
+
+    assert runner.pay(debt) is True
+    assert called == ["after"]
+
+
+def test_nobody_else_takes_a_debt_while_its_hooks_are_called(
+    legion: Legion, runner: HookRunner, store: MemoryStore
+) -> None:
+    taken: list[Debt | None] = []
+    debt = owe(store)
+    legion.after(lambda: taken.append(store.take(debt, "another", LONG)))
+    runner.pay(debt)
+
+    assert taken == [None]
+
+
+def test_an_unknown_debt_is_not_paid(legion: Legion, runner: HookRunner) -> None:
+    legion.after(lambda: pytest.fail("nothing is owed"))
+
+    assert runner.pay("nothing:1") is False
+
+
+def test_a_skip_has_a_name_and_says_how_many_it_were(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
+    seen: list[CurrentRun] = []
+    job(legion, on_skipped=seen.append)
+    legion.after(lambda: pytest.fail("a skip is no run"))
+    debt = skip(store, 3)
+
+    assert debt.id
+    assert runner.pay(debt.id) is True
+    [run] = seen
+    assert run.id == debt.id
+    assert (run.state, run.reason, run.count) == (State.SKIPPED, "paused", 3)
+    assert (run.fire_time, run.last_fire_time) == (minute(1), minute(3))
+    assert (run.token, run.attempt) == (0, 0)
+
+
+def test_two_skips_have_names_of_their_own(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
+    first = skip(store, 1)
+    store.hooked(first.id, None)
+    lapse = Lapse(state=State.SKIPPED, reason="paused", first=minute(2), last=minute(2))
+    grant(store, Claim(job=JOB, fire_time=minute(2), mark=minute(1), lapses=(lapse,), owes=ENDINGS))
+    [second] = store.owed(10, timedelta(0))
+
+    assert first.id != second.id
+
+
+def test_a_job_that_this_worker_does_not_know_pays_with_the_schedule_s_hooks(
+    legion: Legion, runner: HookRunner, store: MemoryStore
+) -> None:
+    called: list[str] = []
+    legion.after(lambda run: called.append(run.job))
+
+    assert runner.pay(owe(store)) is True
+    assert called == [JOB]
+
+
+def test_a_store_that_falls_silent_after_the_hooks_is_only_logged(
+    legion: Legion,
+    runner: HookRunner,
+    store: MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def silent(debt: str, error: str | None) -> bool:
+        raise StoreUnavailableError("memory://", "timed out")
+
+    legion.after(lambda: None)
+    debt = owe(store)
+    monkeypatch.setattr(store, "hooked", silent)
+    with caplog.at_level(logging.WARNING):
+        assert runner.pay(debt) is True
+
+    assert "may run again" in caplog.text
+
+
+def test_a_silent_store_is_not_swallowed_before_the_hooks(
+    legion: Legion, runner: HookRunner, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(debt: str, asker: str, lease: timedelta) -> Debt | None:
+        raise StoreUnavailableError("memory://", "timed out")
+
+    monkeypatch.setattr(store, "take", silent)
+    with pytest.raises(StoreUnavailableError):
+        runner.pay("job-1:1")
+
+
+def test_the_task_of_a_debt_pays_it(legion: Legion, app: Celery, store: MemoryStore) -> None:
+    called: list[str] = []
+    legion.after(lambda: called.append("after"))
+    debt = owe(store)
+
+    assert app.tasks[HOOKS](debt) is True
+    assert app.tasks[HOOKS](debt) is False
+    assert called == ["after"]
