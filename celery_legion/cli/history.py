@@ -38,7 +38,9 @@ def dump(record: Record) -> dict[str, Any]:
         "worker": record.worker,
         "pid": record.pid,
         "attempt": record.attempt,
+        "token": record.token,
         "error": record.error,
+        "hook_error": record.hook_error,
         "output": record.output,
     }
 

@@ -108,3 +108,20 @@ if "kinds" in JOBS:
 
     legion.call(fluent).daily_at("02:00").timezone("Europe/Berlin").name("nightly").description("at night")
     legion.task("entry", args=["wide"]).every("1s").name(LONG_NAME).tags("a-tag-of-some-length", "and-another-one")
+
+if "hooked" in JOBS:
+    overlapped = legion.task("slow-entry").every_second().name("overlapped")
+    overlapped.on_skipped(lambda run: note("skipped", run.job, reason=run.reason, count=run.count))
+    overlapped.after(lambda run: note("after", run.job, id=run.id, state=run.state))
+    legion.command("echo to $LEGION_JOB; exit 4").every_second().name("failing").on_failure(
+        lambda run: note("failed", run.job, id=run.id, code=run.exit_code, output=run.output)
+    )
+
+    @legion.after
+    def everything(run: Any) -> None:
+        note("everything", run.job, id=run.id, state=run.state)
+
+
+@app.task(name="slow-entry")
+def slow_entry() -> None:
+    record("overlapped", 3.5)

@@ -51,6 +51,9 @@ RECORD_PROPERTIES: dict[str, Any] = {
     "worker": MAYBE_TEXT,
     "pid": MAYBE_INTEGER,
     "attempt": {"type": "integer", "minimum": 0},
+    "token": {"type": "integer", "minimum": 0},
+    "error": MAYBE_TEXT,
+    "hook_error": MAYBE_TEXT,
     "output": MAYBE_TEXT,
 }
 RECORDS = {
