@@ -65,7 +65,7 @@ class Registry:
         self._jobs: Mapping[str, Job] | None = None
         self._seen: tuple[int, int, int] | None = None
         self._fingerprint: tuple[Mapping[str, Job], str] | None = None
-        self._described: tuple[int, dict[str, Job]] | None = None
+        self._described: tuple[tuple[int, int], dict[str, Job]] | None = None
         self.hooks = NO_HOOKS
 
     @property
@@ -119,14 +119,15 @@ class Registry:
 
         Those are logged where tasks are registered. An entry of ``beat_schedule`` says nothing to a worker.
         """
-        everything = self._all()
-        if self._described is None or self._described[0] != len(everything):
+        # Asked in every run: what has been added is told by two counts.
+        seen = (len(_decorated), len(self._specifications))
+        if self._described is None or self._described[0] != seen:
             config, found = Config.of(self._app), {}
-            for specification in everything:
+            for specification in self._all():
                 with suppress(LegionError):
                     job = specification.build(self._app, config)
                     found[job.name] = job
-            self._described = (len(everything), found)
+            self._described = (seen, found)
         return self._described[1]
 
     def hooks_of(self, job: Job | None) -> Hooks:

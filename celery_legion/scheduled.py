@@ -49,8 +49,13 @@ class Scheduled:
     ``on_success``, ``on_failure``, ``after``, ``on_skipped``, ``on_missed``, and the pings.
     """
 
-    def __call__(self, when: Any, /, **keywords: Any) -> Callable[[T], T]:
+    def __call__(self, when: Any = None, /, **keywords: Any) -> Any:
         """Schedule by a cron expression, a timedelta, a trigger, or one of Celery's schedules."""
+        if when is None:
+            return _mistaken
+        if _is_target(when):
+            # The decorator without its parentheses.
+            return _mistaken(when)
         if isinstance(when, str):
             return self._decorator("cron", (when,), keywords)
         if isinstance(when, (timedelta, int, float)):
@@ -91,6 +96,18 @@ class Scheduled:
             return decorated
 
         return put_on_schedule
+
+
+def _is_target(when: Any) -> bool:
+    return is_task(when) or inspect.isroutine(when) or inspect.isclass(when)
+
+
+def _mistaken(given: T) -> T:
+    """Put an error on the schedule, to be raised when that is read, and return *given* as it is."""
+    builder = Builder(Target(given, place_of_caller()))
+    builder.fail(builder.fault("@scheduled does not say when; write @scheduled('*/5 * * * *') or @scheduled.hourly()"))
+    decorate(builder)
+    return given
 
 
 def _as_task(given: Any, name: str | None) -> Any:

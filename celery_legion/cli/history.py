@@ -67,7 +67,7 @@ def command(ctx: click.Context, job: str | None, failed: bool, limit: int, as_js
         render.write_json([dump(record) for record in records])
         return
     if not records:
-        click.echo("nothing has run yet")
+        click.echo("nothing has gone wrong" if failed else "nothing has run yet")
         return
     now = context.clock.now()
     out = render.console()

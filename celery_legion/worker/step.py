@@ -10,6 +10,7 @@ from typing import Any
 from celery.bootsteps import StartStopStep
 
 from celery_legion.context import Context
+from celery_legion.errors import LegionError
 from celery_legion.worker import ATTRIBUTE
 from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.begun import BegunRuns
@@ -35,6 +36,7 @@ class WorkerStep(StartStopStep):
         app = consumer.app
         self.context = Context.of(app)
         # Here, so that the pool's processes inherit both.
+        self._check()
         self.context.registry.register_tasks()
         Commands(self.context).check(logger)
         self.backlog = Backlog()
@@ -48,6 +50,14 @@ class WorkerStep(StartStopStep):
         self.gate.consumer = consumer
         _gates.add(self.gate)
         self._wrap(consumer, Guard(self.gate, recorder))
+
+    def _check(self) -> None:
+        """End the worker with one line where a setting cannot work."""
+        try:
+            _ = self.context.store_options
+        except LegionError as exc:
+            logger.critical("%s", exc)
+            raise SystemExit(exc.exit_code) from exc
 
     def _wrap(self, consumer: Any, guard: Guard) -> None:
         """Guard the tasks each time the consumer builds its strategies, which hold on to the Request classes."""

@@ -30,6 +30,10 @@ CASES = {
         "badapp.py:7 and at {folder}/badapp.py:8; give one of them another name",
     ),
     "decorated": ('@scheduled("61 * * * *")\ndef g(): ...', "cron expression '61 * * * *'"),
+    "bare": ("@scheduled\ndef g(): ...", "job 'badapp.g': @scheduled does not say when; write @scheduled('*/5"),
+    "empty": ("@scheduled()\ndef g(): ...", "badapp.py:7)"),
+    "command": ('legion.command("true").umask("9").hourly()', "'9' is no umask; write one such as '027'"),
+    "ping": ('legion.call(f).hourly().then_ping("hc-ping.com")', "a URL that begins with http:// or https://"),
     "setting": ('app.conf.legion_stor_url = "x"', "did you mean 'legion_store_url'"),
     "store": ('app.conf.legion_store_url = "mongodb://:hunter2@localhost"', "a URL with one of the schemes"),
     "entry": ('app.conf.beat_schedule = {"x": {"schedule": 5}}', "names no task; give it a 'task'"),
@@ -139,3 +143,11 @@ def test_a_worker_with_a_broken_job_says_so_and_works_on(bad: Callable[..., Shop
 
     assert "cron expression '61 * * * *'" in worker.output
     assert worker.terminate() == 0
+
+
+def test_a_worker_ends_with_one_line_for_a_setting_that_cannot_work(bad: Callable[..., Shop]) -> None:
+    done = bad('app.conf.legion_stor_url = "x"').celery("worker", "--pool", "solo", "--loglevel", "INFO")
+
+    assert done.returncode == 2
+    assert "no setting is called 'legion_stor_url' (did you mean 'legion_store_url'?)" in done.stderr
+    assert "Traceback" not in done.stderr

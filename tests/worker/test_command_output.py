@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -164,3 +165,28 @@ def test_how_it_is_executed(new_trial: Callable[..., Trial], tmp_path: Path) -> 
     nowhere = trial.ended(trial.command("nowhere"))
     assert nowhere.exit_code == 127
     assert "(/no/such/folder)" in (nowhere.output or "")
+
+
+def test_it_runs_as_another_user_where_the_worker_is_root_and_is_refused_elsewhere(
+    new_trial: Callable[..., Trial],
+) -> None:
+    trial = new_trial(
+        commands={
+            "other": {"line": "id -un; id -Gn; echo $HOME $USER; sleep 100", "user": "nobody", "timeout": "1s"},
+            "nobody-known": {"line": "true", "user": "no-such-user"},
+        }
+    )
+    worker = trial.worker("-c", "1")
+    assert "The command of job 'nobody-known' will fail on this worker: this machine has no user" in worker.output
+    missing = trial.ended(trial.command("nobody-known"))
+    assert missing.error == (
+        "CommandRefusedError: no command is executed for job 'nobody-known': this machine has no user 'no-such-user'"
+    )
+    run = trial.command("other")
+    end = trial.ended(run)
+    if os.geteuid() == 0:
+        user, groups, home, *rest = (end.output or "").splitlines()
+        assert (user, "root" in groups.split(), home.split()[-1], rest) == ("nobody", False, "nobody", [])
+        assert (end.state, end.reason, survivors(run)) == (State.FAILED, "time_limit", [])
+    else:
+        assert "only a worker that is root may run it as user 'nobody'" in (end.error or "")

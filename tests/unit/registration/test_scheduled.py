@@ -225,3 +225,18 @@ def test_a_task_of_another_app_stays_off_the_schedule(app: Celery, legion: Legio
     assert code(legion) == {}
     assert set(code(Legion(stranger))) == {"theirs"}
     assert code(legion) == {}
+
+
+def test_the_bare_decorator_is_an_error_of_the_schedule_and_leaves_the_function_alone(legion: Legion) -> None:
+    assert scheduled(plain) is plain
+
+    with pytest.raises(InvalidJobError, match="does not say when"):
+        _ = legion.jobs
+    assert plain() == "plain"
+
+
+def test_the_decorator_with_nothing_in_it_is_one_too(legion: Legion) -> None:
+    assert scheduled()(plain) is plain
+
+    with pytest.raises(InvalidJobError, match="does not say when"):
+        _ = legion.jobs
