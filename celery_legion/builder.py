@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from celery_legion.config import Config
 from celery_legion.duration import Duration, parse_duration
-from celery_legion.errors import InvalidJobError, LegionError
+from celery_legion.errors import InvalidJobError, LegionError, did_you_mean
 from celery_legion.interop import to_trigger
 from celery_legion.job import NOTHING, Action, CatchUp, Condition, Job, Overlap, Policy
 from celery_legion.reaction import Reaction
@@ -83,6 +84,13 @@ class Builder(Reaction):
         self._error: LegionError | None = None
         self._overlap: Overlap | None = None
         self._policy = Policy()
+
+    def __getattr__(self, word: str) -> Any:
+        if word.startswith("_"):
+            raise AttributeError(word)
+        known = [name for name in dir(self) if not name.startswith("_") and name not in NO_WORDS]
+        problem = f"no word is called {word!r}{did_you_mean(word, known)}"
+        return lambda *args, **kwargs: self.fail(self.fault(problem))
 
     def name(self, name: str) -> Self:
         """Name the job. Its history and lock go by this; without it, by the qualified name of what it calls."""
@@ -261,8 +269,14 @@ def _words(cls: type) -> list[tuple[str, Any]]:
 
 
 def _forgiving(word: Callable[..., Builder]) -> Callable[..., Builder]:
+    signature = inspect.signature(word)
+
     @wraps(word)
     def say(self: Builder, *args: Any, **kwargs: Any) -> Builder:
+        try:
+            signature.bind(self, *args, **kwargs)
+        except TypeError as exc:
+            return self.fail(self.fault(f"{word.__name__}: {exc}"))
         try:
             return word(self, *args, **kwargs)
         except LegionError as exc:

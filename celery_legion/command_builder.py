@@ -89,18 +89,19 @@ class CommandBuilder(Builder):
             raise self._fault("env takes a mapping, or names with their values as keywords")
         added = {**dict(self.target.command.env), **variables, **more}
         for name, value in added.items():
-            if not isinstance(name, str) or not name or "=" in name or "\0" in f"{name}{value}":
-                raise self._fault(f"{name!r} is no environment variable; use names without '=' and values without NUL")
+            if not isinstance(name, str) or not name or "=" in name or "\0" in f"{name}{value}" or value is None:
+                problem = "use names without '=', and as values text without NUL"
+                raise self._fault(f"{name!r} is no environment variable; {problem}")
         return self._command(env=tuple((name, str(value)) for name, value in added.items()))
 
-    def umask(self, mask: int | str) -> Self:
-        """Execute it with this umask: a number, or octal digits as text such as ``"027"``."""
+    def umask(self, mask: str) -> Self:
+        """Execute it with this umask, written as octal digits: ``"027"``. A number could be meant either way."""
         try:
-            value = int(mask, 8) if isinstance(mask, str) else mask
+            value = int(mask, 8) if isinstance(mask, str) else -1
         except ValueError:
             value = -1
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o777:
-            raise self._fault(f"{mask!r} is no umask; write one such as '027'")
+        if not 0 <= value <= 0o777:
+            raise self._fault(f"{mask!r} is no umask; write its octal digits as text, such as '027'")
         return self._command(umask=value)
 
     def nice(self, by: int = 10) -> Self:

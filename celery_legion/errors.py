@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -84,6 +84,20 @@ class UnknownRunError(LegionError, LookupError):
         return f"no run, job or process is called {self.target!r}{self.hint}; `celery legion history` shows all runs"
 
 
+class AmbiguousTargetError(LegionError, LookupError):
+    """A process id means several runs; nothing was done to any of them."""
+
+    exit_code = 4
+
+    def __init__(self, target: str, runs: Sequence[str]) -> None:
+        runs = tuple(runs)
+        super().__init__(target, runs)
+        self.target, self.runs = target, runs
+
+    def __str__(self) -> str:
+        return f"process {self.target} means {len(self.runs)} runs; name one by its id: {', '.join(self.runs)}"
+
+
 class DuplicateJobError(LegionError, ValueError):
     """Two jobs carry one name. Raised at registration, with both places."""
 
@@ -158,6 +172,13 @@ class CommandTimeoutError(CommandError):
 
     def __str__(self) -> str:
         return f"the command of job {self.job!r} took longer than its timeout of {self.detail}{self.last_line}"
+
+
+class CommandLostError(CommandError):
+    """A command was killed together with the process that watches over it, or that could not even start."""
+
+    def __str__(self) -> str:
+        return f"the command of job {self.job!r} was killed with its shim; was memory short?{self.last_line}"
 
 
 class CommandRefusedError(CommandError):

@@ -63,18 +63,20 @@ NO_HOOKS = Hooks()
 NOTHING: frozenset[State] = frozenset()
 
 
-def call_hook(hook: Hook, run: Any) -> None:
-    """Call *hook* with *run* if it takes an argument, without one if it takes none."""
-    if _takes_argument(hook):
-        hook(run)
-    else:
-        hook()
+def call_hook(hook: Hook, run: Any) -> object:
+    """Call *hook* with *run* if it takes an argument, without one if it takes none; return what it returns."""
+    return hook(run) if _takes(hook, run) else hook()
 
 
-def _takes_argument(hook: Hook) -> bool:
+def is_callable_so(hook: Hook) -> bool:
+    """Return whether *hook* can be called with the run, or with nothing. A coroutine function would only be made."""
+    return not inspect.iscoroutinefunction(hook) and (_takes(hook, None) or _takes(hook))
+
+
+def _takes(hook: Hook, *args: Any) -> bool:
     try:
         # A Celery task's signature is that of its function.
-        inspect.signature(getattr(hook, "run", hook) if hasattr(hook, "apply_async") else hook).bind(None)
+        inspect.signature(getattr(hook, "run", hook) if hasattr(hook, "apply_async") else hook).bind(*args)
     except TypeError:
         return False
     except ValueError:

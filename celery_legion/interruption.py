@@ -13,7 +13,7 @@ from typing import Any
 
 from celery_legion.context import Context
 from celery_legion.duration import Duration, parse_duration
-from celery_legion.errors import LegionError, StoreUnavailableError, UnknownRunError, did_you_mean
+from celery_legion.errors import AmbiguousTargetError, LegionError, StoreUnavailableError, UnknownRunError, did_you_mean
 from celery_legion.run import Reason, Record
 
 logger = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ def interrupt(
 
     Raises:
         UnknownRunError: No job, run or process of a run is called so.
+        AmbiguousTargetError: A process id means several runs.
         SignalError: It names no signal.
         DurationError: Grace or wait is none.
         StoreUnavailableError: The store does not answer, also after the runs were asked to end.
@@ -124,6 +125,8 @@ def find_runs(context: Context, target: str) -> list[Record]:
 
     Raises:
         UnknownRunError: There is none.
+        AmbiguousTargetError: Several runs are executed by processes of that number, in a pool of threads or on several
+            machines.
     """
     store, jobs = context.store, context.registry.jobs
     record = store.get(target)
@@ -132,31 +135,31 @@ def find_runs(context: Context, target: str) -> list[Record]:
     records = [record for record in store.runs(target, RECORDS) if record.id is not None]
     if records:
         return [record for record in records if not _is_over(record)] or records[:1]
-    if (
-        target.isascii()
-        and target.isdigit()
-        and len(target) <= DIGITS
-        and (found := _by_process(context, int(target))) is not None
-    ):
-        return [found]
+    if target.isascii() and target.isdigit() and len(target) <= DIGITS:
+        found = _by_process(context, int(target))
+        if len(found) > 1:
+            raise AmbiguousTargetError(target, [f"{one.id} of {one.job} on {one.worker}" for one in found])
+        if found:
+            return found
     raise UnknownRunError(target, did_you_mean(target, jobs), target in jobs)
 
 
-def _by_process(context: Context, pid: int) -> Record | None:
-    for record in context.store.running():
-        if record.pid == pid:
-            return record
+def _by_process(context: Context, pid: int) -> list[Record]:
+    """Return the runs of a process: a command's leader, or one of a pool."""
+    records = [record for record in context.store.running() if record.pid == pid]
+    if records:
+        return records
     # Of a run that has just begun the store does not know the process yet; its worker does.
     try:
         active = context.app.control.inspect(timeout=1.0).active() or {}
     except Exception as exc:
         logger.warning("The workers cannot be asked for process %d: %s", pid, exc)
-        return None
-    for requests in active.values():
-        for request in requests:
-            if request.get("worker_pid") == pid:
-                return context.store.get(str(request.get("id")))
-    return None
+        return []
+    ids = [
+        request.get("id") for requests in active.values() for request in requests if request.get("worker_pid") == pid
+    ]
+    found = (context.store.get(str(run_id)) for run_id in ids)
+    return [record for record in found if record is not None]
 
 
 def _is_over(record: Record) -> bool:

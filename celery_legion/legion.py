@@ -14,6 +14,7 @@ from celery_legion.config import hide_password
 from celery_legion.context import Context
 from celery_legion.duration import Duration
 from celery_legion.errors import InvalidJobError, LegionError
+from celery_legion.hook import is_callable_so
 from celery_legion.interruption import GRACE, Interrupted, interrupt
 from celery_legion.job import NOTHING, Job
 from celery_legion.target import Target, place_of_caller
@@ -92,8 +93,11 @@ class Legion:
         return self._hook("on_missed", hook)
 
     def _hook(self, name: str, hook: H) -> H:
-        if not callable(hook):
-            raise InvalidJobError("*", f"{name} takes a callable, not {hook!r}; give a function that takes the run")
+        if not callable(hook) or not is_callable_so(hook):
+            problem = (
+                f"{name} cannot call {hook!r} with the run alone; give a function of one argument, the run, or of none"
+            )
+            raise InvalidJobError("*", problem)
         registry = self.context.registry
         registry.hooks = registry.hooks.plus(name, hook)
         return hook

@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 from celery_legion.errors import LegionError
+from celery_legion.hook import call_hook
 
 BOUND = 10.0
 """Seconds that one ping may take in all."""
@@ -32,11 +33,12 @@ class PingError(LegionError, RuntimeError):
 class Ping:
     """Requests *url* with GET, or, when ``report`` says so, with POST and the run's output.
 
-    ``if_`` is asked each time if it can be called. Redirects are followed; an answer of 400 or above is an error.
+    ``if_`` is asked each time if it can be called, with the run if it takes it.
+    Redirects are followed; an answer of 400 or above is an error.
     """
 
     url: str
-    if_: Callable[[], object] | bool = True
+    if_: Callable[..., object] | bool = True
     report: bool = False
 
     def __call__(self, run: Any) -> None:
@@ -45,7 +47,7 @@ class Ping:
         Raises:
             PingError: No answer in time, or an answer that says no.
         """
-        if not (self.if_() if callable(self.if_) else self.if_):
+        if not (call_hook(self.if_, run) if callable(self.if_) else self.if_):
             return
         outcome: list[str | None] = []
         # A socket's timeout bounds each step, and a name's look-up not at all.

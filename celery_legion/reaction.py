@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from celery_legion.frequency import Frequency
-from celery_legion.hook import NO_HOOKS, Hook, Hooks
+from celery_legion.hook import NO_HOOKS, Hook, Hooks, hook_name, is_callable_so
 from celery_legion.ping import Ping, healthchecks, is_url
 
 
@@ -48,19 +48,19 @@ class Reaction(Frequency):
         """Call these when a fire was missed; ``run.reason`` says why, ``run.count`` how many it were."""
         return self._hook("on_missed", hooks)
 
-    def ping_before(self, url: str, if_: Callable[[], object] | bool = True) -> Self:
+    def ping_before(self, url: str, if_: Callable[..., object] | bool = True) -> Self:
         """Request *url* before each attempt, if *if_* holds then."""
         return self._ping("before", url, if_)
 
-    def then_ping(self, url: str, if_: Callable[[], object] | bool = True) -> Self:
+    def then_ping(self, url: str, if_: Callable[..., object] | bool = True) -> Self:
         """Request *url* after each run, if *if_* holds then."""
         return self._ping("after", url, if_)
 
-    def ping_on_success(self, url: str, if_: Callable[[], object] | bool = True) -> Self:
+    def ping_on_success(self, url: str, if_: Callable[..., object] | bool = True) -> Self:
         """Request *url* after each run that has succeeded, if *if_* holds then."""
         return self._ping("on_success", url, if_)
 
-    def ping_on_failure(self, url: str, if_: Callable[[], object] | bool = True) -> Self:
+    def ping_on_failure(self, url: str, if_: Callable[..., object] | bool = True) -> Self:
         """Request *url* after each run that has not, if *if_* holds then."""
         return self._ping("on_failure", url, if_)
 
@@ -75,6 +75,11 @@ class Reaction(Frequency):
         for hook in hooks:
             if not callable(hook):
                 raise self._fault(f"{name} takes callables, not {hook!r}; give a function that takes the run")
+            if not is_callable_so(hook):
+                problem = (
+                    f"{hook_name(hook)} cannot be called with the run alone; {name} takes functions of one argument"
+                )
+                raise self._fault(f"{problem}, the run, or of none")
         self._hooks = self._hooks.plus(name, *hooks)
         return self
 

@@ -130,6 +130,10 @@ class Registry:
             self._described = (seen, found)
         return self._described[1]
 
+    def knows(self, name: str) -> bool:
+        """Return whether *name* is a described job, or an entry of ``beat_schedule``."""
+        return name in self.described() or name in self._beat_entries()
+
     def hooks_of(self, job: Job | None) -> Hooks:
         """Return the hooks of a job, its own first, then the whole schedule's."""
         own = NO_HOOKS if job is None else job.policy.hooks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 from celery_legion.codec import Message
@@ -17,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(minutes=1)
 """How long a sent debt may wait for a worker before it is sent again; doubled each time."""
+
+
+LONGEST = timedelta(hours=1)
 
 
 class Debts:
@@ -50,7 +54,7 @@ class Debts:
             self._publisher.publish(dispatches, self._send)
         for dispatch in dispatches:
             if dispatch.error is not None:
-                logger.error("hooks of %s are not sent: %s", dispatch.job, dispatch.error)
+                logger.error("%s are not sent: %s", dispatch.job, dispatch.error)
         return len(dispatches)
 
     def _dispatch(self, debt: Debt) -> Dispatch:
@@ -58,7 +62,10 @@ class Debts:
         if debt.sends > 1:
             logger.warning("hooks of %s for %s are sent again: no worker has run them", job, debt.id)
         queue = self._queue_of(job)
-        options = {"shadow": f"hooks of {job}", "ignore_result": True, **({"queue": queue} if queue else {})}
+        name = f"hooks of {job}"
+        options: dict[str, Any] = {"shadow": name, "ignore_result": True, **({"queue": queue} if queue else {})}
+        # By then the next message is sent; where no worker listens, they do not pile up.
+        options["expires"] = min(PATIENCE * 2 ** min(debt.sends - 1, 10), LONGEST).total_seconds()
         return Dispatch(
-            run_id=uuid4().hex, job=job, message=Message(task=TASK, args=(debt.id,), options=options), header=None
+            run_id=uuid4().hex, job=name, message=Message(task=TASK, args=(debt.id,), options=options), header=None
         )

@@ -146,7 +146,8 @@ class SchedulerStore(Protocol):
     def owed(self, limit: int, patience: timedelta) -> list[Debt]:
         """Return debts of hooks that are due, the longest due first, for the caller to send to a worker.
 
-        Each is due again after *patience*, doubled each time up to an hour, unless a worker takes it meanwhile.
+        Each is due again after *patience*, doubled each time up to an hour, unless a worker takes it meanwhile. One
+        that is older than the ledger's age is dropped.
         """
         ...
 
@@ -157,7 +158,9 @@ class HookStore(Protocol):
     def take(self, debt: str, asker: str, lease: timedelta) -> Debt | None:
         """Give a debt to *asker* for *lease*; None if there is none of that id, or another's lease runs.
 
-        The same asker again has its lease extended.
+        The same asker again has its lease extended. What was added to the run since its end (exit code, output) is in
+        the debt's record. One that five askers have taken and none has paid is dropped, with a note on the run: its
+        hooks kill their process.
         """
         ...
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery_legion.clock import from_ms, span_ms, to_ms
 from celery_legion.run import State
-from celery_legion.stores.base import Outcome, Retention, RunStore
+from celery_legion.stores.base import Outcome, Retention, Store
 
 ERROR_LIMIT = 1000
 """Characters of an error's text that a record keeps; the log has the rest."""
@@ -26,7 +26,7 @@ class End:
     token: int
     outcome: Outcome
 
-    def apply(self, store: RunStore, retention: Retention) -> bool:
+    def apply(self, store: Store, retention: Retention) -> bool:
         """Write it; False if the run had ended or begun anew, which is no error."""
         return store.end(self.run_id, self.token, self.outcome, retention)
 
@@ -40,7 +40,7 @@ class Park:
     until: datetime
     retries: int
 
-    def apply(self, store: RunStore, retention: Retention) -> bool:
+    def apply(self, store: Store, retention: Retention) -> bool:
         """Write it; False if the run had ended or begun anew, which is no error."""
         return store.park(self.run_id, self.token, self.until, self.retries)
 
@@ -54,9 +54,26 @@ class Leave:
     exit_code: int | None
     output: str | None
 
-    def apply(self, store: RunStore, retention: Retention) -> bool:
+    def apply(self, store: Store, retention: Retention) -> bool:
         """Write it; False if the run has begun anew, which is no error."""
         return store.leave(self.run_id, self.token, self.exit_code, self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """That the hooks of a debt have run."""
+
+    debt: str
+    error: str | None
+
+    @property
+    def run_id(self) -> str:
+        """What it is about."""
+        return self.debt
+
+    def apply(self, store: Store, retention: Retention) -> bool:
+        """Write it; False if another process has paid meanwhile."""
+        return store.hooked(self.debt, self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +86,7 @@ class Launch:
     pid: int
 
 
-Act = End | Park | Leave
+Act = End | Park | Leave | Paid
 News = Act | Launch
 
 
@@ -91,10 +108,14 @@ def dump(act: News) -> bytes:
         line = _dump(replace(act, outcome=replace(act.outcome, error=act.outcome.error[:200], output=None)))
     if len(line) > LINE_LIMIT and isinstance(act, Leave):
         line = _dump(replace(act, output=None))
+    if len(line) > LINE_LIMIT and isinstance(act, Paid) and act.error is not None:
+        line = _dump(replace(act, error=act.error[:200]))
     return line
 
 
 def _dump(act: News) -> bytes:
+    if isinstance(act, Paid):
+        return json.dumps({"paid": act.debt, "error": act.error}, separators=(",", ":")).encode() + b"\n"
     data: dict[str, Any] = {"id": act.run_id, "token": act.token}
     if isinstance(act, Park):
         data["park"] = {"until": to_ms(act.until), "retries": act.retries}
@@ -127,6 +148,8 @@ def load(line: bytes) -> News:
     """
     try:
         data = json.loads(line)
+        if "paid" in data:
+            return Paid(data["paid"], data["error"])
         if "park" in data:
             park = data["park"]
             return Park(data["id"], data["token"], from_ms(park["until"]), park["retries"])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from celery_legion.errors import StoreError, StoreUnavailableError
-from celery_legion.stores.base import Retention, RunStore
+from celery_legion.stores.base import Retention, Store
 from celery_legion.worker.acts import Act, Launch, News, dump, load
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Backlog:
             return None
         return max(0.0, min(entry.due for entry in self._entries) - time.monotonic())
 
-    def deliver(self, store: RunStore, retention: Retention, everything: bool = False) -> int:
+    def deliver(self, store: Store, retention: Retention, everything: bool = False) -> int:
         """Offer what is due (or *everything*) to the store, in order; returns how many acts are left.
 
         Raises:

@@ -36,13 +36,15 @@ class BegunRuns:
     def __init__(self) -> None:
         self._runs: dict[str, Begun] = {}
         self._launches: dict[str, Launch] = {}
+        self._doomed: dict[str, int] = {}
+        self._lingering: set[str] = set()
 
     def __contains__(self, run_id: object) -> bool:
         return run_id in self._runs
 
     def add(self, request: Any, token: int) -> None:
         """Answer for *request* from now on, in place of an earlier attempt of its run."""
-        self._launches.pop(request.id, None)
+        self._forget(request.id)
         self._runs[request.id] = Begun(request.id, token, weakref.ref(request))
 
     def drop(self, run_id: str, token: int) -> None:
@@ -50,7 +52,28 @@ class BegunRuns:
         begun = self._runs.get(run_id)
         if begun is not None and begun.token == token:
             self._runs.pop(run_id, None)
-            self._launches.pop(run_id, None)
+            self._forget(run_id)
+
+    def _forget(self, run_id: str) -> None:
+        self._launches.pop(run_id, None)
+        self._doomed.pop(run_id, None)
+        self._lingering.discard(run_id)
+
+    def doom(self, run_id: str, number: int) -> None:
+        """Note by which signal a command shall be ended that has not been launched yet."""
+        self._doomed[run_id] = number
+
+    def doom_of(self, run_id: str) -> int | None:
+        """Return by which signal a command was to be ended before it was launched, None if by none."""
+        return self._doomed.get(run_id)
+
+    def linger(self, run_id: str) -> None:
+        """Answer for a run although Celery takes it for terminated: its code is told to end, and may go on for long."""
+        self._lingering.add(run_id)
+
+    def lingers(self, run_id: str) -> bool:
+        """Whether a run was terminated whose code goes on."""
+        return run_id in self._lingering
 
     def get(self, run_id: str) -> Begun | None:
         """Return a begun run."""
@@ -72,7 +95,7 @@ class BegunRuns:
         """Return what is still executed, and forget what is not."""
         live = []
         for begun in list(self._runs.values()):
-            if begun.finished:
+            if begun.finished and begun.run_id not in self._lingering:
                 self.drop(begun.run_id, begun.token)
             else:
                 live.append(begun)

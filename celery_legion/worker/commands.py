@@ -13,6 +13,7 @@ from celery_legion.context import Context
 from celery_legion.errors import (
     CommandError,
     CommandFailedError,
+    CommandLostError,
     CommandRefusedError,
     CommandTimeoutError,
     RunInterruptedError,
@@ -28,7 +29,7 @@ from celery_legion.worker.process import GRACE, CommandProcess, Exit
 LOGGER = "celery_legion.job."
 """The logger of a job's output is this and the job's name."""
 
-EXIT_CODE, OUTPUT = "legion_exit_code", "legion_output"
+EXIT_CODE, OUTPUT, PID = "legion_exit_code", "legion_output", "legion_pid"
 """What is left on a task's request for whoever records the run's end."""
 
 
@@ -90,20 +91,19 @@ class Commands:
             RunInterruptedError: It was interrupted.
         """
         run = current_run()
-        problem = refusal(self.context, None if run is None else run.job, args, kwargs)
-        if run is None or problem is not None:
-            name = run.job if run is not None else str(args[0])[:100] if args else "?"
-            raise CommandRefusedError(name, problem or "")
-        job = self.context.registry.find(run.job)
-        assert job is not None
-        assert job.action.command is not None
-        problem = impossible(job.action.command)
-        if problem is not None:
-            raise CommandRefusedError(run.job, problem)
-        log = logging.getLogger(LOGGER + job.name)
+        name = run.job if run is not None else str(args[0])[:100] if args else "?"
+        log = logging.getLogger(LOGGER + name)
         try:
+            problem = refusal(self.context, None if run is None else run.job, args, kwargs)
+            job = self.context.registry.find(name)
+            if run is None or problem is not None or job is None or job.action.command is None:
+                raise CommandRefusedError(name, problem or "it is gone")
+            problem = impossible(job.action.command)
+            if problem is not None:
+                raise CommandRefusedError(name, problem)
             return self._execute(run, job, job.action.command, request, backlog, log)
         except CommandError as exc:
+            # To Celery it is an expected error, and no more than an INFO.
             log.error("%s", exc)
             raise
 
@@ -116,12 +116,12 @@ class Commands:
         backlog: Backlog | None,
         log: logging.Logger,
     ) -> int:
-        output = Output(log, self.context.config.output_limit, command.values())
+        output = Output(log, job.name, self.context.config.output_limit, command.values())
         process = CommandProcess(
             command,
             {**os.environ, **dict(command.env), **run.environment()},
             on_output=output.feed,
-            on_start=lambda shim, pid: self._launched(backlog, Launch(run.id, run.token, shim, pid)),
+            on_start=lambda shim, pid: self._launched(request, backlog, Launch(run.id, run.token, shim, pid)),
             on_asked=lambda: self._asked(run),
         )
         try:
@@ -134,7 +134,8 @@ class Commands:
             log.error("%d processes of the command of job %s could not be killed", exit_.left, job.name)
         return self._judge(exit_, job.name, command, getattr(request, OUTPUT) or "")
 
-    def _launched(self, backlog: Backlog | None, launch: Launch) -> None:
+    def _launched(self, request: Any, backlog: Backlog | None, launch: Launch) -> None:
+        setattr(request, PID, launch.pid)
         if backlog is not None:
             backlog.hand_over(launch)
 
@@ -149,11 +150,11 @@ class Commands:
 
     def _judge(self, exit_: Exit, job: str, command: Command, output: str) -> int:
         if exit_.why == "timeout":
-            raise CommandTimeoutError(job, str(command.timeout), output)
+            raise CommandTimeoutError(job, f"{command.timeout.total_seconds():g} s" if command.timeout else "", output)
         if exit_.why == "stopped":
             raise RunInterruptedError(job, None, output)
         if exit_.code is None:
-            raise CommandFailedError(job, -signal.SIGKILL, output)
+            raise CommandLostError(job, None, output)
         if exit_.code:
             raise CommandFailedError(job, exit_.code, output)
         return 0

@@ -42,6 +42,8 @@ class CurrentRun:
     exit_code: int | None = None
     error: str | None = None
     output: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
     last_fire_time: datetime | None = None
     count: int = 1
 
@@ -61,6 +63,8 @@ class CurrentRun:
             exit_code=record.exit_code,
             error=record.error,
             output=record.output,
+            started_at=record.started_at,
+            ended_at=record.ended_at,
             last_fire_time=record.last_fire_time,
             count=record.count,
         )

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import uuid4
 
 from celery_legion.context import Context
-from celery_legion.errors import StoreError
+from celery_legion.errors import LegionError, StoreError
 from celery_legion.hook import Hook, call_hook, hook_name
 from celery_legion.run import State
-from celery_legion.worker.acts import describe
+from celery_legion.worker.acts import Paid, describe
 from celery_legion.worker.current import CurrentRun, hooks_of
 
 logger = logging.getLogger(__name__)
 
 
 class HookRunner:
-    """Calls the hooks of an app's jobs. ``asker`` names one execution of hooks to the store."""
+    """Calls the hooks of an app's jobs. ``asker`` names one execution of hooks to the store.
 
-    def __init__(self, context: Context) -> None:
+    *later* takes what the store has not heard, to tell it when it answers again.
+    """
+
+    def __init__(self, context: Context, later: Callable[[Paid], object]) -> None:
         self.context = context
+        self._later = later
 
     def before(self, run: CurrentRun) -> str | None:
         """Call what is to be called before an attempt; return how it failed, None if it did not."""
@@ -41,7 +45,8 @@ class HookRunner:
         try:
             self.context.store.hooked(debt, error)
         except StoreError as exc:
-            logger.warning("Hooks of %s have run, and may run again: %s", run.job, exc)
+            logger.warning("That hooks of job %s have run is told later: %s", run.job, exc)
+            self._later(Paid(debt, error))
 
     def pay(self, debt: str) -> bool:
         """Take a debt and call its hooks; False if nothing is owed any more, or another process is at it.
@@ -52,6 +57,11 @@ class HookRunner:
         asker = uuid4().hex
         taken = self.context.store.take(debt, asker, self.context.config.run_lease)
         if taken is None:
+            return False
+        job = taken.record.job
+        if not self.context.registry.knows(job):
+            # A worker of an older deployment, say. Another one may know it; the debt is sent again.
+            logger.error("Hooks of job %s are not run: this worker knows no such job", job)
             return False
         self.ended(CurrentRun.of_record(taken.record, debt), debt, asker)
         return True
@@ -67,6 +77,9 @@ class HookRunner:
                         # The pool's own: this process is being ended.
                         raise
                     problems.append(f"{hook_name(hook)}: {describe(exc)}")
+                except LegionError as exc:
+                    problems.append(f"{hook_name(hook)}: {exc}")
+                    logger.error("A hook of job %s failed: %s", run.job, exc)
                 except Exception as exc:
                     problems.append(f"{hook_name(hook)}: {describe(exc)}")
                     logger.exception("A hook of job %s failed: %s", run.job, hook_name(hook))

@@ -24,8 +24,14 @@ from celery_legion.worker.recorder import GRACE
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 15.0
-"""Seconds beyond its grace after which an interruption that has ended nothing is carried out again."""
+AGAIN = 2.0
+"""Seconds beyond its grace after which an interruption that has ended nothing is carried out by other means."""
+
+FORGOTTEN = 300.0
+"""Seconds after which it is forgotten how often a run was interrupted."""
+
+SHIM_ROUNDS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGUSR1)
+"""What a shim is told: first to ask its pool process how; should that be stuck, to end the command, and to kill it."""
 
 
 def signal_shim(launch: Launch, number: int) -> bool:
@@ -43,10 +49,15 @@ def signal_shim(launch: Launch, number: int) -> bool:
     return False
 
 
+def has_processes(pool: Any) -> bool:
+    """Return whether a pool executes tasks in processes of its own, which can be killed."""
+    return "terminate_job" in vars(pool)
+
+
 def can_terminate(pool: Any) -> bool:
     """Return whether a pool can end a task that it executes."""
     # Prefork puts its own on the instance.
-    return "terminate_job" in vars(pool) or type(pool).terminate_job is not BasePool.terminate_job
+    return has_processes(pool) or type(pool).terminate_job is not BasePool.terminate_job
 
 
 class Loop:
@@ -97,56 +108,74 @@ class Interrupter:
         self.begun = begun
         self.loop = Loop()
         self._consumer: Any = None
-        self._acted: dict[tuple[str, int], float] = {}
+        self._rounds: dict[tuple[str, int], tuple[int, float]] = {}
+        self._due: list[float] = []
 
     def attach(self, consumer: Any) -> None:
         """Work for *consumer*."""
         self._consumer = consumer
         self.loop.attach(consumer)
 
+    def due_in(self) -> float | None:
+        """Return the seconds until a run that was interrupted should be looked at again, None if there is none."""
+        now = time.monotonic()
+        later = [due for due in self._due if due > now]
+        passed, self._due = len(later) < len(self._due), later
+        return 0.0 if passed else min(later, default=now) - now if later else None
+
+    def launched(self, run_id: str) -> None:
+        """End a command that was to be ended before it was launched."""
+        number, launch = self.begun.doom_of(run_id), self.begun.launch_of(run_id)
+        if number is not None and launch is not None:
+            signal_shim(launch, number)
+
     def interrupt(self, run: Begun) -> None:
-        """Carry out what the store asks for *run*, once.
+        """Carry out what the store asks for *run*: once, and by other means where that has not ended it.
 
         Raises:
             StoreError: It could not be asked, or told.
         """
         key = (run.run_id, run.token)
         now = time.monotonic()
-        self._acted = {acted: until for acted, until in self._acted.items() if until > now}
+        self._rounds = {known: when for known, when in self._rounds.items() if when[1] > now - FORGOTTEN}
+        number, not_before = self._rounds.get(key, (0, 0.0))
         request = run.request()
-        if key in self._acted or request is None:
+        if now < not_before or request is None:
             return
         asked = self.context.store.interruption(run.run_id)
-        if asked is None or asked.refused is not None:
+        if asked is None or asked.refused is not None or not self._act(run, request, asked, number):
             return
+        again = now + asked.grace.total_seconds() + AGAIN
+        self._rounds[key] = (number + 1, again)
+        self._due.append(again)
+
+    def _act(self, run: Begun, request: Any, asked: Interruption, number: int) -> bool:
+        """Do what is to be done in round *number*; False if there was nothing to do it to."""
         if request.task.name == TASK:
             launch = self.begun.launch_of(run.run_id)
-            if launch is None or not signal_shim(launch, signal.SIGUSR2):
+            if launch is None or not signal_shim(launch, SHIM_ROUNDS[min(number, len(SHIM_ROUNDS) - 1)]):
                 # Not launched yet, or over already: the next renewal knows.
-                return
+                return False
         elif can_terminate(self._consumer.pool):
-            self.loop.call(lambda: self._terminate(request, asked))
+            if number == 0:
+                self.loop.call(lambda: self._terminate(request, asked))
         else:
             pool = type(self._consumer.pool).__module__.rpartition(".")[2]
-            why = f"a callable in a {pool} pool cannot be terminated; it goes on (use prefork, or make it a command)"
+            why = f"a callable in a {pool} pool cannot be terminated; use prefork, or make it a command"
             logger.warning("Run %s is not interrupted: %s", run.run_id, why)
             self.context.store.refuse(run.run_id, run.token, why)
-            return
-        logger.info("Run %s is being interrupted, by signal %d", run.run_id, asked.signal)
-        self._acted[key] = now + asked.grace.total_seconds() + AGAIN
+            return False
+        if number == 0:
+            logger.info("Run %s is being interrupted, by signal %d", run.run_id, asked.signal)
+        return True
 
     def _terminate(self, request: Any, asked: Interruption) -> None:
-        if not request.time_start:
-            return
-        pool, pid = self._consumer.pool, request.worker_pid
         setattr(request._context, GRACE, asked.grace)
-        request.terminate(pool, asked.signal)
-        if asked.signal != signal.SIGKILL:
-            self._consumer.timer.call_after(asked.grace.total_seconds(), _kill, (pool, pid))
+        request.terminate(self._consumer.pool, asked.signal)
 
 
-def _kill(pool: Any, pid: int) -> None:
-    """Kill a pool process that was told to terminate and has not."""
+def kill_unless_ready(pool: Any, pid: int, job: Any) -> None:
+    """Kill a pool process that was told to terminate *job* and is still at it; by now it may be at another one."""
     processes = getattr(getattr(pool, "_pool", None), "_pool", ())
-    if any(process.pid == pid and getattr(process, "_job_terminated", False) for process in processes):
+    if job is not None and not job.ready() and any(process.pid == pid for process in processes):
         pool.terminate_job(pid, signal.SIGKILL)

@@ -62,15 +62,24 @@ class Mask:
         """Return what may be shown now."""
         if not self._secrets:
             return data
-        data = self._masked(self._held + data)
-        held = max(_beginning(data, secret) for secret in self._secrets)
-        self._held = data[len(data) - held :]
-        return data[: len(data) - held]
+        data = self._held + data
+        cut = self._safe(data)
+        self._held = data[cut:]
+        return self._masked(data[:cut])
+
+    def _safe(self, data: bytes) -> int:
+        """Return up to where no secret may still begin, and none is torn."""
+        cut = len(data) - max(_beginning(data, secret) for secret in self._secrets)
+        while True:
+            torn = [start for secret in self._secrets if (start := _across(data, secret, cut)) is not None]
+            if not torn:
+                return cut
+            cut = min(torn)
 
     def close(self) -> bytes:
         """Return what was held back and was no secret."""
         held, self._held = self._held, b""
-        return held
+        return self._masked(held)
 
     def _masked(self, data: bytes) -> bytes:
         for secret in self._secrets:
@@ -86,14 +95,21 @@ def _beginning(data: bytes, secret: bytes) -> int:
     return 0
 
 
+def _across(data: bytes, secret: bytes, cut: int) -> int | None:
+    """Return where *secret* begins that lies across *cut*, None if none does."""
+    start = data.find(secret, max(0, cut - len(secret) + 1), cut + len(secret) - 1)
+    return start if 0 <= start < cut < start + len(secret) else None
+
+
 class Output:
     """A command's output: standard output is logged as INFO, standard error as WARNING, and both are in the tail.
 
-    *secrets* are masked in all that leaves here; the longest come first.
+    Each record begins with the job's name, since Celery's format leaves out the logger's. *secrets* are masked in all
+    that leaves here; the longest come first.
     """
 
-    def __init__(self, log: logging.Logger, limit: int, secrets: Sequence[str] = ()) -> None:
-        self._log = log
+    def __init__(self, log: logging.Logger, job: str, limit: int, secrets: Sequence[str] = ()) -> None:
+        self._log, self._job = log, job
         found = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
         self._masks = {is_error: Mask(found) for is_error in (False, True)}
         self._pending = {False: b"", True: b""}
@@ -142,7 +158,7 @@ class Output:
     def _write(self, is_error: bool, data: bytes) -> None:
         level = logging.WARNING if is_error else logging.INFO
         if self._log.isEnabledFor(level):
-            self._log.log(level, "%s", visible(data.decode("utf-8", "backslashreplace")))
+            self._log.log(level, "%s: %s", self._job, visible(data.decode("utf-8", "backslashreplace")))
 
 
 def _cut(line: bytes) -> Iterator[bytes]:

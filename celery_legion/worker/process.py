@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from celery_legion.command import Command
+from celery_legion.worker.orphans import kill_orphans
 
 SHIM = str(Path(__file__).with_name("shim.py"))
 
@@ -35,7 +36,8 @@ CHUNK = 65536
 class Exit:
     """How a command ended: its exit code (-N = by signal N), and why it was ended, if it was.
 
-    ``left`` is how many of its processes could not be killed.
+    That is ``"timeout"``, ``"stopped"`` for an interruption, or ``"lost"`` with its shim, without a code. ``left`` is
+    how many of its processes could not be killed.
     """
 
     code: int | None
@@ -84,6 +86,7 @@ class CommandProcess:
             except BaseException:
                 self.stop(signal.SIGTERM, GRACE)
                 self._pump(time.monotonic() + GRACE + PATIENCE)
+                self._drain()
                 raise
             self._drain()
         finally:
@@ -159,8 +162,8 @@ class CommandProcess:
         for line in lines:
             self._hear(json.loads(line))
         if not data and self.exit is None:
-            # The shim is dead, and has said nothing: the kernel has killed the command's leader with it.
-            self.exit = Exit(None)
+            # The shim is dead, and has said nothing: someone, or the kernel for want of memory, has killed it.
+            self.exit = Exit(None, "lost", kill_orphans(self.env, GRACE))
         return bool(data)
 
     def _hear(self, news: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from celery.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
+from celery.worker import state as worker_state
 
 from celery_legion import command
 from celery_legion.context import Context
@@ -32,7 +33,7 @@ from celery_legion.worker.acts import Act, End, Leave, Park, describe
 from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.capture import Capture
-from celery_legion.worker.commands import EXIT_CODE, OUTPUT
+from celery_legion.worker.commands import EXIT_CODE, OUTPUT, PID
 from celery_legion.worker.current import CurrentRun, current_run, raw_header, read_run, read_token
 from celery_legion.worker.hooks import HookRunner
 
@@ -60,7 +61,7 @@ class Recorder:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.hooks = HookRunner(context)
+        self.hooks = HookRunner(context, self._keep)
         self.backlog: Backlog | None = None
         self.begun: BegunRuns | None = None
 
@@ -93,6 +94,11 @@ class Recorder:
         capture = getattr(task.request, CAPTURE, None)
         if capture is not None:
             setattr(task.request, OUTPUT, capture.close())
+        self._record(run, task, state, retval)
+        if self.begun is not None and self.begun.lingers(run.id):
+            self.begun.drop(run.id, run.token)
+
+    def _record(self, run: CurrentRun, task: Any, state: str | None, retval: Any) -> None:
         match state:
             case "SUCCESS":
                 self._end(run, task.request, State.SUCCEEDED)
@@ -118,11 +124,18 @@ class Recorder:
             exit_code, output = getattr(request, EXIT_CODE, None), getattr(request, OUTPUT, None)
             self._write(Leave(run.id, run.token, exit_code, output))
             return
+        error = sys.exc_info()[1]
+        outcome = self._outcome(request, *self._verdict_here(run), error)
         if self.begun is not None:
             self.begun.drop(run.id, run.token)
-        error = sys.exc_info()[1]
-        act = End(run.id, run.token, self._outcome(request, State.FAILED, None, error))
-        self.backlog.put(act, after=SECOND_THOUGHTS)
+        self.backlog.put(End(run.id, run.token, outcome), after=SECOND_THOUGHTS)
+
+    def _verdict_here(self, run: CurrentRun) -> tuple[State, Reason | None]:
+        if self.begun is not None and self.begun.lingers(run.id):
+            return State.INTERRUPTED, Reason.TERMINATED
+        if worker_state.should_terminate is not None and worker_state.should_terminate is not False:
+            return State.INTERRUPTED, Reason.SHUTDOWN
+        return State.FAILED, None
 
     def on_retry(self, sender: Any, request: Any, reason: Any = None, einfo: Any = None, **_: Any) -> None:
         """Park the run until its retry. Without *einfo* it is no retry: a closing worker cancelled the task."""
@@ -148,6 +161,9 @@ class Recorder:
         if raw is None:
             return
         setattr(request, SETTLED, True)
+        if terminated and self.begun is not None and self.begun.lingers(request.id):
+            # It is only told so: where its code ends, that is recorded, and its lock is kept until then.
+            return
         if terminated:
             grace = getattr(request, GRACE, NO_TIME)
             outcome = self._outcome(request, State.INTERRUPTED, Reason.TERMINATED, dying=grace + DYING)
@@ -232,6 +248,8 @@ class Recorder:
                 error=outcome.error,
                 output=outcome.output,
                 last_fire_time=run.fire_time,
+                started_at=outcome.started_at,
+                ended_at=outcome.ended_at,
             )
             self.hooks.ended(ending, debt_id(run.id, run.token), asker)
 
@@ -249,7 +267,7 @@ class Recorder:
             reason=reason,
             started_at=started,
             ended_at=self.context.clock.now(),
-            pid=None if started is None else os.getpid(),
+            pid=None if started is None else getattr(request, PID, os.getpid()),
             exit_code=getattr(request, EXIT_CODE, None),
             error=None if error is None else describe(error),
             output=getattr(request, OUTPUT, None),
@@ -274,11 +292,17 @@ class Recorder:
         if isinstance(act, End):
             # Written by another process, and later: the hooks are anyone's then.
             act = replace(act, outcome=replace(act.outcome, hooks_by=None, hooks_lease=NO_TIME))
-        if backlog is not None and backlog.here:
-            backlog.put(act)
-        elif backlog is None or not backlog.hand_over(act):
+        if not self._keep(act):
             logger.error("The end of run %s is not recorded; its lease will run out: %s", act.run_id, problem)
         return False
+
+    def _keep(self, act: Act) -> bool:
+        """Let the main process write *act* when the store answers again; False if it cannot be told."""
+        backlog = self.backlog
+        if backlog is not None and backlog.here:
+            backlog.put(act)
+            return True
+        return backlog is not None and backlog.hand_over(act)
 
     def _executes(self, run_id: str) -> bool:
         """Whether this very thread executes the run, as a pool without processes of its own does."""

@@ -72,6 +72,7 @@ class Renewer:
         next_beat = time.monotonic()
         while True:
             closing = self._closing
+            self._hurried = self._hurried or self.interrupter.due_in() == 0.0
             pause = 0.0 if self._hurried else max(0.0, next_beat - time.monotonic())
             try:
                 self._deliver(everything=closing)
@@ -84,8 +85,8 @@ class Renewer:
                 if self._silent:
                     self._silent = False
                     logger.info("The store answers again: leases are renewed")
-                due = self.backlog.due_in()
-                pause = pause if due is None else min(pause, due)
+                for due in (self.backlog.due_in(), self.interrupter.due_in()):
+                    pause = pause if due is None else min(pause, due)
             except StoreError as exc:
                 if not self._silent:
                     logger.warning("Leases are not renewed for now: %s", exc)
@@ -135,13 +136,24 @@ class Renewer:
                 if kept is Kept.LOST and run_id in begun:
                     self._concede(begun[run_id])
                 elif kept is Kept.INTERRUPT and run_id in begun:
-                    self.interrupter.interrupt(begun[run_id])
+                    self._interrupt(begun[run_id])
+
+    def _interrupt(self, run: Begun) -> None:
+        try:
+            self.interrupter.interrupt(run)
+        except StoreError:
+            raise
+        except Exception:
+            # The others' leases are renewed all the same.
+            logger.exception("Run %s could not be interrupted", run.run_id)
 
     def _note_launches(self) -> None:
         """Tell the store the processes of commands that were launched: people ask by them."""
         launched = [run for launch in self.backlog.take_launches() if (run := self.begun.launched(launch)) is not None]
         if launched:
             self._renew([self._renewal(run) for run in launched], {run.run_id: run for run in launched})
+        for run in launched:
+            self.interrupter.launched(run.run_id)
 
     def _info(self) -> WorkerInfo:
         queues = self.consumer.app.amqp.queues.consume_from

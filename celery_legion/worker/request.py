@@ -7,14 +7,15 @@ from signal import SIGKILL, SIGTERM, SIGUSR1
 from typing import Any
 
 from billiard.common import TERM_SIGNAME
-from celery.platforms import signals as platform_signals
+from celery.platforms import signals
 from celery.utils.imports import symbol_by_name
 from celery.worker.request import Request
 
+from celery_legion.command import TASK
 from celery_legion.worker.current import raw_header
 from celery_legion.worker.gate import Gate, Passage
-from celery_legion.worker.interrupting import can_terminate, signal_shim
-from celery_legion.worker.recorder import Recorder
+from celery_legion.worker.interrupting import can_terminate, has_processes, kill_unless_ready, signal_shim
+from celery_legion.worker.recorder import DYING, GRACE, NO_TIME, Recorder
 from celery_legion.worker.requests import put_back, running_other
 
 logger = logging.getLogger(__name__)
@@ -51,23 +52,43 @@ class GuardedRequest(Request):
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Terminate it; a copy that has not started passes this on to the one that runs.
 
-        A command is ended by its shim, in every pool: so nothing of it is left, and no pool process is lost.
+        A command is ended by its shim, in every pool: so nothing of it is left, and no pool process is lost. A callable
+        that is not over after the grace is killed with its process.
         """
         running = running_other(self) if self.guarded and not self.time_start else None
         if running is not None:
             running.terminate(pool, signal)
-        elif self.passage is not None and self._end_command(platform_signals.signum(signal or TERM_SIGNAME)):
-            return
-        elif self.passage is not None and self.time_start and not can_terminate(pool):
-            logger.error("Run %s cannot be terminated: no callable can in this pool; it goes on", self.id)
-        else:
+        elif self.passage is None or not self.time_start:
+            super().terminate(pool, signal)
+        elif self.task.name != TASK:
+            self._end_callable(pool, signals.signum(signal or TERM_SIGNAME))
+        elif not self._end_command(pool, signals.signum(signal or TERM_SIGNAME)):
             super().terminate(pool, signal)
 
-    def _end_command(self, number: int) -> bool:
-        launch = self.gate.begun.launch_of(self.id)
-        if launch is None or not self.time_start:
+    def _end_command(self, pool: Any, number: int) -> bool:
+        """End a command by its shim; False if the pool must, since there is none yet."""
+        begun, number = self.gate.begun, SIGUSR1 if number == SIGKILL else SIGTERM
+        launch = begun.launch_of(self.id)
+        if launch is not None:
+            return signal_shim(launch, number)
+        if can_terminate(pool):
             return False
-        return signal_shim(launch, SIGUSR1 if number == SIGKILL else SIGTERM)
+        begun.doom(self.id, number)
+        return True
+
+    def _end_callable(self, pool: Any, number: int) -> None:
+        if not can_terminate(pool):
+            logger.error("Run %s cannot be terminated: no callable can in this pool; it goes on", self.id)
+            return
+        grace = NO_TIME if number == SIGKILL else getattr(self._context, GRACE, DYING)
+        setattr(self._context, GRACE, grace)
+        job = None if self._apply_result is None else self._apply_result()
+        if not has_processes(pool):
+            self.gate.begun.linger(self.id)
+        super().terminate(pool, number)
+        if has_processes(pool) and number != SIGKILL:
+            timer = self.gate.consumer.timer
+            timer.call_after(grace.total_seconds(), kill_unless_ready, (pool, self.worker_pid, job))
 
     def reject(self, requeue: bool = False) -> None:
         """Reject the message, and remember whether it will be delivered again."""

@@ -33,6 +33,9 @@ GRACE = 5.0
 POLL = 0.02
 """Seconds between two looks at processes that are being ended."""
 
+TRIES = 50
+"""Quick looks at the children, before all processes are looked through again."""
+
 WATCH = 0.5
 """Seconds between two looks at the parent."""
 
@@ -70,6 +73,15 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def children() -> list[int]:
+    """Return this process's children; empty where the kernel does not tell."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []
+
+
 class Shim:
     """One command, from its specification to its last process."""
 
@@ -81,6 +93,7 @@ class Shim:
         self.why: str | None = None
         self.kill_at: float | None = None
         self.timeout_at: float | None = None
+        self.leaving = False
         self.rest = b""
         self.wake, wake = os.pipe()
         for end in (self.wake, wake, control):
@@ -105,7 +118,7 @@ class Shim:
             self.watch()
         finally:
             self.kill_all()
-        self.say(exit=self.code, why=self.why, left=len(self.alive()))
+        self.say(exit=self.code, why=self.why, left=len(self.alive()) or int(self.anything_left()))
 
     def read_line(self) -> bytes | None:
         """Return the first line of CONTROL, None if it ends before."""
@@ -146,12 +159,14 @@ class Shim:
     def watch(self) -> None:
         """Return when no process of the command is left, or whoever asked for it is dead."""
         while True:
-            self.reap()
+            left = self.anything_left()
             if self.code is not None:
-                if not self.alive():
+                if not left:
                     return
                 # The run is over with its leading process; what it left behind is ended.
-                self.stop(signal.SIGTERM, GRACE, self.why)
+                if not self.leaving:
+                    self.leaving = True
+                    self.stop(signal.SIGTERM, GRACE, self.why)
             now = time.monotonic()
             if self.kill_at is not None and now >= self.kill_at:
                 return
@@ -193,28 +208,30 @@ class Shim:
         return True
 
     def stop(self, number: int, grace: float, why: str | None) -> None:
-        """Send *number* to every process, and kill what is left after *grace*. Only a shorter grace counts later."""
+        """Send *number* to every process, and kill what is left after *grace*. Later only a shorter grace counts."""
         kill_at = time.monotonic() + grace
-        if self.kill_at is not None and kill_at >= self.kill_at:
-            return
         if self.kill_at is None and self.code is None:
             self.why = why
-        self.kill_at = kill_at
+        self.kill_at = kill_at if self.kill_at is None else min(kill_at, self.kill_at)
         self.timeout_at = None
         for pid in self.alive():
             send(pid, number)
             # A stopped process would not take it.
             send(pid, signal.SIGCONT)
 
-    def reap(self) -> None:
-        """Collect the dead: the leader's exit is the command's."""
+    def anything_left(self) -> bool:
+        """Collect the dead (the leader's exit is the command's), and return whether a process of the command lives.
+
+        To look through /proc could miss one that forks meanwhile. That there is no child left is exact: whatever
+        lives below a subreaper hangs on a child of it.
+        """
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return not linux and bool(self.alive())
             if pid == 0:
-                return
+                return linux or bool(self.alive())
             if pid == self.leader:
                 self.code = os.waitstatus_to_exitcode(status)
 
@@ -227,17 +244,19 @@ class Shim:
     def kill_all(self) -> None:
         """Kill until nothing is left; what this user may not kill (a setuid program) is."""
         deadline = time.monotonic() + GRACE
-        while (alive := self.alive()) and time.monotonic() < deadline:
+        while self.anything_left() and time.monotonic() < deadline:
+            # One that forks and exits again and again is a child here each time: only a quick look catches it.
+            for _ in range(TRIES):
+                for pid in children():
+                    send(pid, signal.SIGKILL)
+                if not self.anything_left():
+                    return
             # Stopped first, so that nothing forks while the others are killed.
+            alive = self.alive()
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in alive:
                     send(pid, number)
-            self.reap()
             time.sleep(POLL / 4)
-        self.reap()
-        if self.code is None and self.leader and not alive:
-            time.sleep(POLL)
-            self.reap()
 
 
 def send(pid: int, number: int) -> bool:
@@ -290,9 +309,10 @@ def switch_user(name: str, env: dict[str, str]) -> None:
     import pwd
 
     user = pwd.getpwnam(name)
-    os.initgroups(name, user.pw_gid)
-    os.setgid(user.pw_gid)
-    os.setuid(user.pw_uid)
+    if os.geteuid() != user.pw_uid:
+        os.initgroups(name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
     env.update(HOME=user.pw_dir, LOGNAME=name, USER=name, SHELL=user.pw_shell or "/bin/sh")
 
 

@@ -11,7 +11,8 @@ import time
 from typing import Any
 
 from celery import Celery, current_task
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.schedules import crontab
 from celery.utils.log import get_task_logger
 
 from celery_legion import Legion, current_run
@@ -61,12 +62,21 @@ def told(name: str) -> Any:
     def tell(run: CurrentRun) -> None:
         assert current_run() is run
         note(f"hook:{name}", state=run.state, reason=run.reason, output=run.output, code=run.exit_code, error=run.error)
-        time.sleep(float(os.environ.get("TRIAL_HOOK_SECONDS", "0")))
+        if name in os.environ.get("TRIAL_SLOW_HOOKS", name):
+            time.sleep(float(os.environ.get("TRIAL_HOOK_SECONDS", "0")))
+        if name == os.environ.get("TRIAL_POISON"):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     return tell
 
 
 if os.environ.get("TRIAL_HOOKS"):
+    # A worker runs no hooks for jobs that it does not know. A crontab that is never due on its own here.
+    _names = ("busy", "nightly", *(f"job-{number}" for number in range(50)))
+    _names = () if os.environ.get("TRIAL_UNKNOWN") else _names
+    app.conf.beat_schedule = {
+        _name: {"task": "noop", "schedule": crontab("0", "0", day_of_month="1", month_of_year="1")} for _name in _names
+    }
     for _name in ("before", "on_success", "on_failure", "after", "on_skipped", "on_missed"):
         getattr(legion, _name)(told(_name))
 
@@ -89,6 +99,29 @@ def stubborn(seconds: float = 60.0) -> None:
             time.sleep(0.2)
         except BaseException as exc:
             note("unmoved", by=type(exc).__name__)
+
+
+@app.task
+def soft_eater(seconds: float) -> None:
+    """Takes a soft limit's signal for none of its business."""
+    note("start")
+    try:
+        time.sleep(60)
+    except SoftTimeLimitExceeded:
+        note("unmoved")
+        time.sleep(seconds)
+
+
+@app.task
+def tidy(seconds: float) -> None:
+    """Takes its time for tidying up when it is told to end."""
+    note("start")
+    try:
+        time.sleep(60)
+    finally:
+        note("told")
+        time.sleep(seconds)
+        note("tidied")
 
 
 @app.task

@@ -53,3 +53,8 @@ def descendants(pid: int) -> list[int]:
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         found += [int(child), *descendants(int(child))]
     return found
+
+
+def parent(pid: int) -> int:
+    """Return a process's parent: of a command's leader the shim, and of that the pool process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from celery_legion.run import Record, State
 from tests.servers.polling import eventually
-from tests.worker.survivors import survivors, watch
+from tests.worker.survivors import parent, survivors, watch
 from tests.worker.trial import Trial
 
 pytestmark = pytest.mark.e2e
@@ -35,11 +36,6 @@ def child_of(trial: Trial, run: str) -> int:
     leader = eventually(lambda: trial.record(run).pid, 10, "the command's process id")
     shim = parent(leader)
     return parent(shim)
-
-
-def parent(pid: int) -> int:
-    with open(f"/proc/{pid}/stat") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
 
 
 @pytest.fixture(params=[GENTLE, STUBBORN], ids=["gentle", "stubborn"])
@@ -145,6 +141,36 @@ def test_cold_shutdown(backup: Trial, line: str, number: signal.Signals) -> None
     watch(backup, run, "backup", shut_down, bound(line))
     assert verdict(backup.ended(run)) == (State.INTERRUPTED, "shutdown")
     worker.wait()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_kill_9_of_the_shim(backup: Trial, line: str, pool: str) -> None:
+    backup.worker("-P", pool, "-c", "1")
+    run = start(backup, line)
+    shim = parent(eventually(lambda: backup.record(run).pid, 10, "the command's process id"))
+    watch(backup, run, "backup", lambda: os.kill(shim, signal.SIGKILL), KILLED)
+    end = backup.ended(run)
+    assert (end.state, "was killed with its shim" in (end.error or "")) == (State.FAILED, True)
+
+
+HOP = """
+import os, time
+end = time.time() + 60
+while time.time() < end:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+"""
+
+
+def test_a_process_that_forks_and_exits_without_end_is_caught(new_trial: Callable[..., Trial]) -> None:
+    trial = new_trial(commands={"backup": {"line": f"{sys.executable} -S -c '{HOP}' & sleep 1; echo done"}})
+    trial.worker("-c", "1")
+    run = trial.command("backup")
+    end = trial.ended(run, 30)
+    assert (end.state, end.output) == (State.SUCCEEDED, "done\n")
+    for _ in range(20):
+        assert survivors(run) == []
 
 
 def test_an_exit_leaves_no_background_process(new_trial: Callable[..., Trial]) -> None:

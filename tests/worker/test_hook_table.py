@@ -223,3 +223,26 @@ def test_a_hook_longer_than_the_lease_is_called_once(new_trial: Callable[..., Tr
     time.sleep(6)
     assert trial.count("hook:on_success") == {run: 1}
     assert trial.count("hook:after") == {run: 1}
+
+
+def test_a_hook_that_kills_its_process_each_time_is_given_up(new_trial: Callable[..., Trial]) -> None:
+    trial = new_trial(hooks=True, lease=1, env={"TRIAL_POISON": "on_success"})
+    trial.worker("-c", "2")
+    trial.beat()
+    run = trial.run("work")
+    eventually(lambda: "given up" in (trial.record(run).hook_error or ""), 90, "the end of patience")
+    assert trial.count("hook:on_success") == {run: 5}
+    assert trial.record(run).state is State.SUCCEEDED
+
+
+def test_hooks_of_a_job_that_the_worker_does_not_know_wait_for_one_that_does(new_trial: Callable[..., Trial]) -> None:
+    trial = new_trial(hooks=True, lease=2)
+    old = trial.worker("-c", "1", TRIAL_UNKNOWN="1")
+    trial.beat()
+    run, _ = trial.claim("nightly")
+    trial.store.end(run, 0, Outcome(state=State.MISSED, reason=Reason.BROKER), Retention())
+    eventually(lambda: "this worker knows no such job" in old.output, 20, "the refusal")
+    assert trial.lines(run) == []
+    old.terminate()
+    trial.worker("-c", "1")
+    eventually(lambda: trial.count("hook:on_missed") == {run: 1}, 30, "the hook")

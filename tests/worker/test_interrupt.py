@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from celery_legion.run import State
 from tests.servers.polling import eventually
 from tests.servers.processes import Process
-from tests.worker.survivors import survivors
+from tests.worker.survivors import descendants, parent, survivors
 from tests.worker.trial import Trial
 
 pytestmark = pytest.mark.e2e
@@ -217,3 +218,84 @@ def test_flowers_terminate_of_a_callable_in_threads_is_an_error_and_it_goes_on(t
     eventually(lambda: f"Run {run} cannot be terminated" in worker.output, 10, "the error")
     assert "Traceback" not in worker.output
     assert trial.ended(run).state is State.SUCCEEDED
+
+
+def test_a_process_that_has_gone_on_to_another_run_is_not_killed(trial: Trial) -> None:
+    trial.worker("-c", "1")
+    first = trial.run("soft_eater", {"seconds": 1})
+    trial.started(first)
+    trial.client.control.revoke(first, terminate=True, signal="SIGUSR1")
+    eventually(lambda: trial.lines(first, "unmoved"), 10, "the signal")
+    second = trial.run("work", {"seconds": 9})
+    trial.started(second)
+    assert trial.lines(second)[0]["pid"] == trial.lines(first)[0]["pid"]
+    assert trial.ended(second).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("how", ["terminate", "interrupt"])
+@pytest.mark.parametrize("pool", ["prefork", "gevent"])
+def test_the_lock_is_kept_until_a_terminated_callable_has_tidied_up(trial: Trial, pool: str, how: str) -> None:
+    trial.worker("-P", pool, "-c", "2")
+    run = trial.run("tidy", {"seconds": 8 if pool == "gevent" else 3}, job="nightly")
+    trial.started(run)
+    if how == "terminate":
+        trial.client.control.revoke(run, terminate=True)
+    else:
+        trial.legion("interrupt", run, "--grace", "4s")
+    eventually(lambda: trial.lines(run, "told"), 10, "the signal")
+    free_at = eventually(lambda: "nightly" not in trial.locked() and time.time(), 20, "the lock")
+    assert free_at >= trial.lines(run, "tidied")[0]["at"]
+    assert (trial.ended(run).state, trial.ended(run).reason) == (State.INTERRUPTED, "terminated")
+
+
+def test_flowers_terminate_kills_a_callable_that_does_not_listen(trial: Trial) -> None:
+    trial.worker("-c", "1")
+    run = trial.run("stubborn", job="nightly")
+    trial.started(run)
+    trial.client.control.revoke(run, terminate=True)
+    eventually(lambda: "nightly" not in trial.locked(), 20, "the lock")
+    last = trial.lines(run, "unmoved")
+    time.sleep(1)
+    assert trial.lines(run, "unmoved") == last
+
+
+def test_a_pool_process_that_is_stuck_does_not_keep_its_command(new_trial: Callable[..., Trial]) -> None:
+    trial = new_trial(commands=ENDLESS)
+    worker = trial.worker("-c", "1")
+    run = commanded(trial)
+    child = parent(parent(trial.record(run).pid or 0))
+    assert child in descendants(worker.pid)
+    os.kill(child, signal.SIGSTOP)
+    trial.legion("interrupt", run, "--grace", "1s", "--wait", "0s")
+    eventually(lambda: not survivors(run), 20, "the command's end")
+    assert trial.record(run).state is State.RUNNING
+    os.kill(child, signal.SIGCONT)
+    assert trial.ended(run).state is State.INTERRUPTED
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_a_command_is_ended_that_was_terminated_before_it_was_launched(
+    new_trial: Callable[..., Trial], pool: str
+) -> None:
+    slow = {"TRIAL_HOOK_SECONDS": "2", "TRIAL_SLOW_HOOKS": "before"}
+    trial = new_trial(commands=ENDLESS, hooks=True, env=slow)
+    trial.worker("-P", pool, "-c", "1")
+    run = trial.command("endless")
+    eventually(lambda: trial.lines(run, "hook:before"), 10, "the hook before")
+    trial.client.control.revoke(run, terminate=True)
+    end = trial.ended(run)
+    assert (end.state, end.reason) == (State.INTERRUPTED, "terminated")
+    eventually(lambda: not survivors(run) and "endless" not in trial.locked(), 12, "the end of all")
+
+
+def test_a_process_of_several_runs_is_refused_with_their_names(new_trial: Callable[..., Trial]) -> None:
+    trial = new_trial(lease=6)
+    worker = trial.worker("-P", "threads", "-c", "2")
+    runs = [trial.run("work", {"seconds": 6}) for _ in range(2)]
+    for run in runs:
+        trial.started(run)
+    eventually(lambda: all(trial.record(run).pid for run in runs), 10, "the process ids")
+    code, text = interrupt(trial, str(worker.pid))
+    assert code == 4
+    assert all(run in text for run in runs)
+    trial.all_ended(runs, State.SUCCEEDED, 15)

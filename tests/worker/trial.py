@@ -60,10 +60,10 @@ class Trial:
         self.workers: list[Process] = []
         self._jobs = 0
 
-    def worker(self, *args: str, queue: str = "celery") -> Process:
+    def worker(self, *args: str, queue: str = "celery", **env: str) -> Process:
         """Start a worker named by its number, ``w0@trial`` first, and wait until it is ready."""
         name = f"w{len(self.workers)}@trial"
-        worker = self.processes.worker("tests.worker.app", "-n", name, "-Q", queue, *args, env=self.env)
+        worker = self.processes.worker("tests.worker.app", "-n", name, "-Q", queue, *args, env={**self.env, **env})
         self.workers.append(worker)
         return worker
 

@@ -163,7 +163,9 @@ class Ground:
     def owe(self, name: str, record: Record, by: str | None = None, lease: timedelta = NOTHING) -> None:
         """Owe hooks for an ending: due at once, or when *by*, who runs them itself, has had its lease."""
         due = cut(self.moment + lease) if by is not None else self.moment
-        self.debts[name] = DebtRow(record=record, due=due, by=by, till=due)
+        self.debts[name] = DebtRow(
+            record=record, due=due, by=by, till=due, since=self.moment, takes=0 if by is None else 1
+        )
         if due == self.moment:
             self.nudge()
 
@@ -183,7 +185,16 @@ class Ground:
     def drop_output(self, run_id: str) -> None:
         """Forget what a run wrote."""
         if self.outputs.pop(run_id, None) is not None:
-            self.all_runs[run_id].output = None
+            run = self.all_runs[run_id]
+            run.output = None
+            if self.failures.get(run.job) == run_id:
+                del self.failures[run.job]
+
+    def note_hook_error(self, run_id: str | None, text: str) -> None:
+        """Add to how a run's hooks failed, if the run is still known."""
+        run = None if run_id is None else self.all_runs.get(run_id)
+        if run is not None:
+            run.hook_error = f"{run.hook_error}; {text}" if run.hook_error else text
 
     def trim(self, job: str) -> None:
         """Keep a job's ledger to its size, from the tail, as long as the tail is over."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
+from celery_legion.run import Record
 from celery_legion.stores.base import Debt
 from celery_legion.stores.memory.ground import Ground, atomic
 from celery_legion.stores.memory.rows import cut
 
 LONGEST_PATIENCE = timedelta(hours=1)
+LIMIT = 5
+"""How many askers may take one debt."""
 
 
 class Hooking(Ground):
@@ -21,6 +25,9 @@ class Hooking(Ground):
         found = []
         for _, name in due[: max(0, limit)]:
             row = self.debts[name]
+            if self.moment - row.since > self.retention.age:
+                del self.debts[name]
+                continue
             row.sends += 1
             row.due = cut(self.moment + min(LONGEST_PATIENCE, patience * 2 ** min(row.sends - 1, 30)))
             found.append(Debt(id=name, record=row.record, sends=row.sends))
@@ -32,9 +39,23 @@ class Hooking(Ground):
         row = self.debts.get(debt)
         if row is None or (row.by not in (None, asker) and row.till > self.moment):
             return None
+        if row.by != asker:
+            if row.takes >= LIMIT:
+                text = f"given up: {LIMIT} processes have died or were stuck while they ran the hooks"
+                self.note_hook_error(row.record.id, text)
+                del self.debts[debt]
+                return None
+            row.takes += 1
         row.by, row.till = asker, cut(self.moment + lease)
         row.due = row.till
-        return Debt(id=debt, record=row.record, sends=row.sends)
+        return Debt(id=debt, record=self._with_added(row.record), sends=row.sends)
+
+    def _with_added(self, record: Record) -> Record:
+        run = None if record.id is None else self.all_runs.get(record.id)
+        if run is None:
+            return record
+        exit_code = run.exit_code if record.exit_code is None else record.exit_code
+        return replace(record, exit_code=exit_code, output=record.output or run.output)
 
     @atomic
     def hooked(self, debt: str, error: str | None) -> bool:
@@ -42,7 +63,6 @@ class Hooking(Ground):
         row = self.debts.pop(debt, None)
         if row is None:
             return False
-        run = None if row.record.id is None else self.all_runs.get(row.record.id)
-        if run is not None and error:
-            run.hook_error = f"{run.hook_error}; {error}" if run.hook_error else error
+        if error:
+            self.note_hook_error(row.record.id, error)
         return True

@@ -150,6 +150,8 @@ class DebtRow:
     due: datetime
     by: str | None
     till: datetime
+    since: datetime
+    takes: int
     sends: int = 0
 
 

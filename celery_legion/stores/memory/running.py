@@ -189,7 +189,7 @@ class Running(Ground):
         run.ended_at = cut_or_none(outcome.ended_at)
         run.pid = run.pid if outcome.pid is None else outcome.pid
         run.exit_code = run.exit_code if outcome.exit_code is None else outcome.exit_code
-        run.error, run.hook_error = outcome.error or None, outcome.hook_error or None
+        run.error, run.hook_error = outcome.error or run.error, outcome.hook_error or run.hook_error
         run.output = outcome.output or run.output
         dying = max(NOTHING, outcome.dying)
         self.finish(

@@ -164,13 +164,13 @@ class RedisStore(Reading):
 
     def owed(self, limit: int, patience: timedelta) -> list[Debt]:
         """See :meth:`.SchedulerStore.owed`."""
-        rows = self._run("owed", (limit, span_ms(patience)))
+        rows = self._run("owed", (limit, span_ms(patience), span_ms(self.options.retention.age)))
         return [Debt(id=name, record=read_debt(job, text), sends=int(sends)) for name, job, text, sends in rows]
 
     def take(self, debt: str, asker: str, lease: timedelta) -> Debt | None:
         """See :meth:`.HookStore.take`."""
         row = self._run("take", (debt, asker, span_ms(lease)))
-        return Debt(id=debt, record=read_debt(row[0], row[1]), sends=int(row[2])) if row else None
+        return Debt(id=debt, record=read_debt(row[0], row[1], *row[3:]), sends=int(row[2])) if row else None
 
     def hooked(self, debt: str, error: str | None) -> bool:
         """See :meth:`.HookStore.hooked`."""

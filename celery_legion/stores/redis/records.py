@@ -39,12 +39,13 @@ def unpack(stored: str | None) -> str | None:
         return None
 
 
-def read_debt(job: str, text: str) -> Record:
-    """Return the record of an ending that hooks are owed for: of a run, or of a lapse."""
+def read_debt(job: str, text: str, exit_code: str = "", output: str = "") -> Record:
+    """Return the record of an ending that hooks are owed for: of a run with what was added since, or of a lapse."""
     run = json.loads(text)
     if "id" not in run:
         return read_lapse(job, text)[1]
-    flat = [str(item) for pair in run.items() for item in pair]
+    added = {name: value for name, value in (("exit", exit_code), ("output", output)) if value}
+    flat = [str(item) for pair in {**added, **run}.items() for item in pair]
     record = read_run(run["id"], flat)
     assert record is not None
     return record

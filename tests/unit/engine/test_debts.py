@@ -50,7 +50,12 @@ def test_a_debt_is_sent_to_its_job_s_queue_by_its_id_alone(engine: Engine, broke
     [sent] = hooks(broker)
     assert sent.message.args == ("p1:0",)
     assert dict(sent.message.kwargs) == {}
-    assert dict(sent.message.options) == {"queue": "slow", "shadow": "hooks of j", "ignore_result": True}
+    assert dict(sent.message.options) == {
+        "queue": "slow",
+        "shadow": "hooks of j",
+        "ignore_result": True,
+        "expires": 60.0,
+    }
     assert sent.header is None
     options = sent.options()
     assert KEY not in options["headers"]
@@ -271,7 +276,7 @@ def test_at_most_a_batch_is_sent_at_once(clock: FakeClock) -> None:
     assert [len(some) for some in publisher.published] == [BATCH_LIMIT, 1]
     sent = [one for some in publisher.published for one in some]
     assert len({one.message.args for one in sent}) == BATCH_LIMIT + 1
-    assert all(one.message.options["queue"] == f"queue of {one.job}" for one in sent)
+    assert all(one.message.options["queue"] == f"queue of {one.job.removeprefix('hooks of ')}" for one in sent)
 
 
 def test_a_batch_that_fails_is_due_again_after_a_while(clock: FakeClock) -> None:

@@ -13,7 +13,7 @@ import pytest
 from celery import Celery, shared_task
 
 from celery_legion import Legion
-from celery_legion.errors import StoreUnavailableError
+from celery_legion.errors import InvalidJobError, StoreUnavailableError
 from celery_legion.hook import TASK as HOOKS
 from celery_legion.hook import hook_name
 from celery_legion.run import Kind, State
@@ -21,10 +21,18 @@ from celery_legion.stores.base import Claim, Debt, Lapse, Outcome
 from celery_legion.stores.memory import MemoryStore
 from celery_legion.testing.conformance_case import KEEP, LONG, SUCCESS, fire, grant, know, minute
 from celery_legion.testing.conformance_case import run as begin
+from celery_legion.worker.acts import Paid
 from celery_legion.worker.current import CurrentRun, current_run
 from celery_legion.worker.hooks import HookRunner
 
 JOB = "job"
+LATER: list[Paid] = []
+"""What the store has not heard."""
+
+
+async def no_hook(run: CurrentRun) -> None: ...
+
+
 ENDINGS = frozenset(state for state in State if state.terminal)
 
 
@@ -58,6 +66,8 @@ def app() -> Iterator[Celery]:
 @pytest.fixture
 def legion(app: Celery, store: MemoryStore) -> Legion:
     app.conf.legion_store_url = "memory://hooks"
+    # An entry, so that it has no hooks but the schedule's.
+    app.conf.beat_schedule = {JOB: {"task": "shop.job", "schedule": 60}}
     made = Legion(app)
     made.context.use_store(store)
     return made
@@ -65,7 +75,7 @@ def legion(app: Celery, store: MemoryStore) -> Legion:
 
 @pytest.fixture
 def runner(legion: Legion) -> HookRunner:
-    return HookRunner(legion.context)
+    return HookRunner(legion.context, LATER.append)
 
 
 def owe(store: MemoryStore, outcome: Outcome = SUCCESS, number: int = 1) -> str:
@@ -254,13 +264,10 @@ def test_a_type_error_within_a_hook_is_its_own(legion: Legion, runner: HookRunne
     assert "takes 0 positional arguments" in (hook_error(store) or "")
 
 
-def test_a_hook_that_needs_more_than_the_run_is_recorded(
-    legion: Legion, runner: HookRunner, store: MemoryStore
-) -> None:
-    legion.after(lambda run, other: None)
-
-    assert runner.pay(owe(store)) is True
-    assert "TypeError" in (hook_error(store) or "")
+@pytest.mark.parametrize("hook", [lambda run, other: None, 5, no_hook])
+def test_a_hook_that_cannot_be_called_with_the_run_is_refused(legion: Legion, hook: Any) -> None:
+    with pytest.raises(InvalidJobError, match="with the run alone"):
+        legion.after(hook)
 
 
 @pytest.mark.parametrize("code", [1, 0, None, "no", True])
@@ -413,14 +420,18 @@ def test_two_skips_have_names_of_their_own(legion: Legion, runner: HookRunner, s
     assert first.id != second.id
 
 
-def test_a_job_that_this_worker_does_not_know_pays_with_the_schedule_s_hooks(
-    legion: Legion, runner: HookRunner, store: MemoryStore
+def test_a_debt_of_a_job_that_this_worker_does_not_know_is_left_to_another(
+    legion: Legion, app: Celery, runner: HookRunner, store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     called: list[str] = []
     legion.after(lambda run: called.append(run.job))
+    app.conf.beat_schedule = {}
+    debt = owe(store)
 
-    assert runner.pay(owe(store)) is True
-    assert called == [JOB]
+    assert runner.pay(debt) is False
+    assert called == []
+    assert "this worker knows no such job" in caplog.text
+    assert debt in store.debts
 
 
 def test_a_store_that_falls_silent_after_the_hooks_is_only_logged(
@@ -439,7 +450,8 @@ def test_a_store_that_falls_silent_after_the_hooks_is_only_logged(
     with caplog.at_level(logging.WARNING):
         assert runner.pay(debt) is True
 
-    assert "may run again" in caplog.text
+    assert "is told later" in caplog.text
+    assert LATER.pop() == Paid(debt, None)
 
 
 def test_a_silent_store_is_not_swallowed_before_the_hooks(

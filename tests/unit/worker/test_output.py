@@ -12,6 +12,7 @@ from celery_legion.worker.output import FEW, LINE, Output, Tail, visible
 
 SECRET = "correct-horse-battery-staple"
 LOGGER = "celery_legion.job.test-output"
+JOB = "test-output"
 
 
 class Records(logging.Handler):
@@ -24,7 +25,10 @@ class Records(logging.Handler):
 
     @property
     def texts(self) -> list[str]:
-        return [record.getMessage() for record in self.records]
+        """The records without the job's name, with which each begins."""
+        texts = [record.getMessage() for record in self.records]
+        assert all(text.startswith(f"{JOB}: ") for text in texts)
+        return [text.removeprefix(f"{JOB}: ") for text in texts]
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def logged() -> Iterator[Records]:
 
 
 def output(limit: int = 8192, *secrets: str) -> Output:
-    return Output(logging.getLogger(LOGGER), limit, secrets)
+    return Output(logging.getLogger(LOGGER), JOB, limit, secrets)
 
 
 class TestTail:
@@ -105,8 +109,8 @@ class TestLevels:
         made.feed(True, b"careful\n")
 
         assert [(record.levelname, record.getMessage()) for record in logged.records] == [
-            ("INFO", "fine"),
-            ("WARNING", "careful"),
+            ("INFO", f"{JOB}: fine"),
+            ("WARNING", f"{JOB}: careful"),
         ]
         assert {record.name for record in logged.records} == {LOGGER}
 

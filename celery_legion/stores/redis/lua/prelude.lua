@@ -88,9 +88,21 @@ end
 local function owe(id, job, record, by, lease)
   if by == '' then lease = 0 end
   local due = now + lease
-  redis.call('HSET', key('debt:' .. id), 'job', job, 'record', record, 'sends', 0, 'by', by, 'till', due)
+  redis.call('HSET', key('debt:' .. id), 'job', job, 'record', record, 'sends', 0, 'by', by, 'till', due, 'since', now, 'takes', by == '' and 0 or 1)
   redis.call('ZADD', key('owed'), due, id)
   if lease == 0 then redis.call('PUBLISH', key('wake'), 'owed') end
+end
+
+local function note_hook_error(id, text)
+  if id and redis.call('EXISTS', key('run:' .. id)) == 1 then
+    local before = redis.call('HGET', key('run:' .. id), 'hook_error')
+    redis.call('HSET', key('run:' .. id), 'hook_error', before and before ~= '' and before .. '; ' .. text or text)
+  end
+end
+
+local function forgive(debt)
+  redis.call('ZREM', key('owed'), debt)
+  redis.call('DEL', key('debt:' .. debt))
 end
 
 -- Write fires that become no run; consecutive ones of one state and reason are one record. Each writing owes hooks.
@@ -123,6 +135,9 @@ end
 local function drop_output(id)
   local size = redis.call('HSTRLEN', key('run:' .. id), 'output')
   if size == 0 then return end
+  local job = redis.call('HGET', key('run:' .. id), 'job')
+  if redis.call('HGET', key('failures'), job) == id then redis.call('HDEL', key('failures'), job) end
+  redis.call('LREM', key('outputs:' .. job), 0, id)
   redis.call('HDEL', key('run:' .. id), 'output')
   redis.call('DECRBY', key('output_bytes'), size)
   redis.call('ZREM', key('outputs'), id)
@@ -140,10 +155,7 @@ local function keep_output(id, job, failed, output, kept, total)
   if failed then redis.call('HSET', key('failures'), job, id) end
   local spared = redis.call('HGET', key('failures'), job)
   for _, old in ipairs(redis.call('LRANGE', list, kept, -1)) do
-    if old ~= spared then
-      drop_output(old)
-      redis.call('LREM', list, 0, old)
-    end
+    if old ~= spared then drop_output(old) end
   end
   while tonumber(redis.call('GET', key('output_bytes'))) > total do
     local oldest = redis.call('ZRANGE', key('outputs'), 0, 0)[1]
