@@ -16,8 +16,9 @@ from celery_legion.testing.conformance_begin import BeginConformance, RetryConfo
 from celery_legion.testing.conformance_case import Advancing, Keeping
 from celery_legion.testing.conformance_claims import ClaimConformance, PushConformance
 from celery_legion.testing.conformance_crowds import CrowdConformance
+from celery_legion.testing.conformance_debts import DebtConformance
 from celery_legion.testing.conformance_ends import EndConformance, ReapConformance, RetentionConformance
-from celery_legion.testing.conformance_hooks import DebtConformance, OweConformance
+from celery_legion.testing.conformance_hooks import OweConformance
 from celery_legion.testing.conformance_interrupts import InterruptConformance, RefusedConformance
 from celery_legion.testing.conformance_lapses import (
     LapseConformance,

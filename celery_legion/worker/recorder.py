@@ -150,7 +150,8 @@ class Recorder:
             # Its message was not acknowledged, so it is delivered again.
             self._write(Park(run.id, run.token, now, retries))
         else:
-            outcome = self._outcome(request, State.INTERRUPTED, Reason.SHUTDOWN, dying=DYING)
+            # What it executes may have been asked politely, and take a grace until it is killed.
+            outcome = self._outcome(request, State.INTERRUPTED, Reason.SHUTDOWN, dying=2 * DYING)
             self._write(End(run.id, run.token, outcome))
 
     # In the main process
@@ -224,6 +225,8 @@ class Recorder:
             ended_at=self.context.clock.now(),
             pid=request.worker_pid,
             error=None if succeeded else describe(error),
+            # Its process is dead, a command's shim may still be killing.
+            dying=DYING if lost and request.task.name == command.TASK else NO_TIME,
         )
         self._write(End(request.id, passage.token, outcome))
 

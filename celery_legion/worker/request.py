@@ -63,6 +63,7 @@ class GuardedRequest(Request):
         elif self.task.name != TASK:
             self._end_callable(pool, signals.signum(signal or TERM_SIGNAME))
         elif not self._end_command(pool, signals.signum(signal or TERM_SIGNAME)):
+            setattr(self._context, GRACE, DYING)
             super().terminate(pool, signal)
 
     def _end_command(self, pool: Any, number: int) -> bool:

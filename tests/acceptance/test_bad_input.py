@@ -32,7 +32,10 @@ CASES = {
     "decorated": ('@scheduled("61 * * * *")\ndef g(): ...', "cron expression '61 * * * *'"),
     "bare": ("@scheduled\ndef g(): ...", "job 'badapp.g': @scheduled does not say when; write @scheduled('*/5"),
     "empty": ("@scheduled()\ndef g(): ...", "badapp.py:7)"),
-    "command": ('legion.command("true").umask("9").hourly()', "'9' is no umask; write one such as '027'"),
+    "command": (
+        'legion.command("true").umask("9").hourly()',
+        "'9' is no umask; write its octal digits as text, such as '027'",
+    ),
     "ping": ('legion.call(f).hourly().then_ping("hc-ping.com")', "a URL that begins with http:// or https://"),
     "setting": ('app.conf.legion_stor_url = "x"', "did you mean 'legion_store_url'"),
     "store": ('app.conf.legion_store_url = "mongodb://:hunter2@localhost"', "a URL with one of the schemes"),

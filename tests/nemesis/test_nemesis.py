@@ -17,7 +17,7 @@ from tests.nemesis.cluster import LEASE, Cluster
 from tests.nemesis.evidence import Evidence
 from tests.nemesis.oracle import first_witnesses
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("nemesis")]
 
 QUESTIONS = {
     "lost": oracle.lost,

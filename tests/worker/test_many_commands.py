@@ -20,7 +20,7 @@ from tests.worker.trial import Trial
 
 pytestmark = pytest.mark.e2e
 
-COUNT = int(os.environ.get("LEGION_TEST_COMMANDS", "150"))
+COUNT = int(os.environ.get("LEGION_TEST_COMMANDS", "100"))
 BATCH = 50
 
 

@@ -115,7 +115,7 @@ def test_a_task_cancelled_by_a_closing_worker_is_interrupted() -> None:
     bench.recorder.on_retry(bench.task, bench.context_of(), None, None)
     deliver(bench)
     [(_, _, outcome)] = bench.store.ended
-    assert (outcome.state, outcome.reason, outcome.dying) == (State.INTERRUPTED, "shutdown", timedelta(seconds=5))
+    assert (outcome.state, outcome.reason, outcome.dying) == (State.INTERRUPTED, "shutdown", timedelta(seconds=10))
 
 
 def test_a_late_task_cancelled_by_a_closing_worker_waits_for_its_message() -> None:
