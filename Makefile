@@ -6,8 +6,8 @@ FIND_PYTHON := for name in python3.13 python3.12 python3.11 python3; do \
 	if command -v $$name >/dev/null && $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$name; break; fi; done
 PYTHON ?= $(shell $(FIND_PYTHON))
 
-# Most tests wait for processes, so four at once suit two cores; what shares a long fixture stays together (xdist_group).
-PARALLEL := --numprocesses 4 --dist loadgroup
+# Most tests wait for processes, so four at once suit two cores.
+PARALLEL := --numprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint unit clean

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal as signals
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -14,6 +15,7 @@ from typing import Any
 from celery_legion.context import Context
 from celery_legion.duration import Duration, parse_duration
 from celery_legion.errors import AmbiguousTargetError, LegionError, StoreUnavailableError, UnknownRunError, did_you_mean
+from celery_legion.job import Job
 from celery_legion.run import Reason, Record
 
 logger = logging.getLogger(__name__)
@@ -128,7 +130,7 @@ def find_runs(context: Context, target: str) -> list[Record]:
         AmbiguousTargetError: Several runs are executed by processes of that number, in a pool of threads or on several
             machines.
     """
-    store, jobs = context.store, context.registry.jobs
+    store = context.store
     record = store.get(target)
     if record is not None:
         return [record]
@@ -141,6 +143,10 @@ def find_runs(context: Context, target: str) -> list[Record]:
             raise AmbiguousTargetError(target, [f"{one.id} of {one.job} on {one.worker}" for one in found])
         if found:
             return found
+    jobs: Mapping[str, Job] = {}
+    # A wrong job elsewhere on the schedule must not be in the way of an emergency.
+    with suppress(LegionError):
+        jobs = context.registry.jobs
     raise UnknownRunError(target, did_you_mean(target, jobs), target in jobs)
 
 
