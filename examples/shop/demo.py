@@ -70,7 +70,7 @@ def summarize() -> bool:
         print(f"  {job:<32} {words:<22} {count:>4}")
     ran = {job for job, words in runs if words == "succeeded"}
     skipped = runs["slow_import", "skipped (overlap)"]
-    wanted = {"shop.tasks.warm_cache", "shop.schedule.prune_sessions", "count-stock", "slow_import"}
+    wanted = {"shop.tasks.warm_cache", "shop.schedule.prune_sessions", "count-stock", "slow_import", "check-till"}
     missing = sorted(wanted - ran)
     if missing:
         print(f"\nnot a single run succeeded of: {', '.join(missing)}")

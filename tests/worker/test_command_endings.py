@@ -62,7 +62,7 @@ def test_interrupt(backup: Trial, line: str, pool: str) -> None:
     run = start(backup, line)
     # Solo hears of it at its next renewal, two seconds with this lease.
     later = 2.5 if pool == "solo" else 0.0
-    watch(backup, run, "backup", lambda: backup.legion("interrupt", run, "--wait", "0s"), bound(line) + later)
+    watch(backup, run, "backup", lambda: backup.legion("interrupt", run, "--wait", "0s").wait(), bound(line) + later)
     assert verdict(backup.ended(run)) == (State.INTERRUPTED, "terminated")
     assert backup.record(run).exit_code == (-15 if line == GENTLE else -9)
 
