@@ -22,6 +22,9 @@ PATIENCE = timedelta(minutes=1)
 
 LONGEST = timedelta(hours=1)
 
+LASTS = 4
+"""How often it is sent again before a message expires: a queue may be long, and a worker's clock ahead."""
+
 
 class Debts:
     """Sends debts that are due. A message that is sent twice pays once; one that is lost is sent again.
@@ -64,8 +67,8 @@ class Debts:
         queue = self._queue_of(job)
         name = f"hooks of {job}"
         options: dict[str, Any] = {"shadow": name, "ignore_result": True, **({"queue": queue} if queue else {})}
-        # By then the next message is sent; where no worker listens, they do not pile up.
-        options["expires"] = min(PATIENCE * 2 ** min(debt.sends - 1, 10), LONGEST).total_seconds()
+        # By then others have been sent; where no worker listens, they do not pile up.
+        options["expires"] = LASTS * min(PATIENCE * 2 ** min(debt.sends - 1, 10), LONGEST).total_seconds()
         return Dispatch(
-            run_id=uuid4().hex, job=name, message=Message(task=TASK, args=(debt.id,), options=options), header=None
+            run_id=uuid4().hex, job=name, message=Message(task=TASK, args=(debt.id, job), options=options), header=None
         )

@@ -42,8 +42,8 @@ def _add_tasks(context: Context, recorder: Recorder) -> None:
     def run_command(self: Any, *args: Any, **kwargs: Any) -> int:
         return commands.execute(self.request, args, kwargs, recorder.backlog)
 
-    def run_hooks(debt: str) -> bool:
-        return recorder.hooks.pay(debt)
+    def run_hooks(debt: str, job: str | None = None) -> bool:
+        return recorder.hooks.pay(debt, job)
 
     add = context.app.task
     add(name=command.TASK, bind=True, shared=False, throws=(CommandError,))(run_command)

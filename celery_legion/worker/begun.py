@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,8 @@ class BegunRuns:
         self._runs: dict[str, Begun] = {}
         self._launches: dict[str, Launch] = {}
         self._doomed: dict[str, int] = {}
-        self._lingering: set[str] = set()
+        self._lingering: dict[str, Callable[[], bool]] = {}
+        self._executed: set[str] = set()
 
     def __contains__(self, run_id: object) -> bool:
         return run_id in self._runs
@@ -57,7 +59,8 @@ class BegunRuns:
     def _forget(self, run_id: str) -> None:
         self._launches.pop(run_id, None)
         self._doomed.pop(run_id, None)
-        self._lingering.discard(run_id)
+        self._lingering.pop(run_id, None)
+        self._executed.discard(run_id)
 
     def doom(self, run_id: str, number: int) -> None:
         """Note by which signal a command shall be ended that has not been launched yet."""
@@ -67,9 +70,21 @@ class BegunRuns:
         """Return by which signal a command was to be ended before it was launched, None if by none."""
         return self._doomed.get(run_id)
 
-    def linger(self, run_id: str) -> None:
-        """Answer for a run although Celery takes it for terminated: its code is told to end, and may go on for long."""
-        self._lingering.add(run_id)
+    def execute(self, run_id: str) -> None:
+        """Note that a run's code is executed in this very process."""
+        if run_id in self._runs:
+            self._executed.add(run_id)
+
+    def executes(self, run_id: str) -> bool:
+        """Whether a run's code is executed in this very process."""
+        return run_id in self._executed
+
+    def linger(self, run_id: str, alive: Callable[[], bool]) -> None:
+        """Answer for a run although Celery takes it for terminated: its code is told to end, and may go on for long.
+
+        That is while *alive* says so.
+        """
+        self._lingering[run_id] = alive
 
     def lingers(self, run_id: str) -> bool:
         """Whether a run was terminated whose code goes on."""
@@ -95,7 +110,8 @@ class BegunRuns:
         """Return what is still executed, and forget what is not."""
         live = []
         for begun in list(self._runs.values()):
-            if begun.finished and begun.run_id not in self._lingering:
+            alive = self._lingering.get(begun.run_id)
+            if not alive() if alive is not None else begun.finished:
                 self.drop(begun.run_id, begun.token)
             else:
                 live.append(begun)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -63,6 +64,7 @@ class Gate:
         self.store = store
         self.begun = begun
         self.consumer: Any = None
+        self.kill_later: Callable[[float, Any, int, Any], object] = lambda *_: None
         self._silent_until = 0.0
         self._silent = False
         self._qos: Any = None

@@ -48,23 +48,31 @@ class HookRunner:
             logger.warning("That hooks of job %s have run is told later: %s", run.job, exc)
             self._later(Paid(debt, error))
 
-    def pay(self, debt: str) -> bool:
+    def pay(self, debt: str, job: str | None = None) -> bool:
         """Take a debt and call its hooks; False if nothing is owed any more, or another process is at it.
+
+        A debt of a *job* that this worker does not know is not even taken.
 
         Raises:
             StoreUnavailableError: The store is silent; the debt is sent again.
         """
+        if job is not None and not self._knows(job):
+            return False
         asker = uuid4().hex
         taken = self.context.store.take(debt, asker, self.context.config.run_lease)
         if taken is None:
             return False
-        job = taken.record.job
-        if not self.context.registry.knows(job):
-            # A worker of an older deployment, say. Another one may know it; the debt is sent again.
-            logger.error("Hooks of job %s are not run: this worker knows no such job", job)
+        if not self._knows(taken.record.job):
             return False
         self.ended(CurrentRun.of_record(taken.record, debt), debt, asker)
         return True
+
+    def _knows(self, job: str) -> bool:
+        known = self.context.registry.knows(job)
+        if not known:
+            # A worker of an older deployment, say. Another one may know it; the debt is sent again.
+            logger.error("Hooks of job %s are not run: this worker knows no such job", job)
+        return known
 
     def _call(self, hooks: Sequence[Hook], run: CurrentRun) -> str | None:
         problems = []

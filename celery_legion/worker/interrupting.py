@@ -109,7 +109,8 @@ class Interrupter:
         self.loop = Loop()
         self._consumer: Any = None
         self._rounds: dict[tuple[str, int], tuple[int, float]] = {}
-        self._due: list[float] = []
+        self._looks: list[float] = []
+        self._kills: list[tuple[float, Any, int, Any]] = []
 
     def attach(self, consumer: Any) -> None:
         """Work for *consumer*."""
@@ -117,11 +118,23 @@ class Interrupter:
         self.loop.attach(consumer)
 
     def due_in(self) -> float | None:
-        """Return the seconds until a run that was interrupted should be looked at again, None if there is none."""
+        """Return the seconds until there is something to kill or to look at again, None if there is nothing."""
+        due = [*self._looks, *(kill[0] for kill in self._kills)]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def act_due(self) -> bool:
+        """Kill what is due; return whether runs that were interrupted should be looked at again."""
         now = time.monotonic()
-        later = [due for due in self._due if due > now]
-        passed, self._due = len(later) < len(self._due), later
-        return 0.0 if passed else min(later, default=now) - now if later else None
+        for kill in [kill for kill in self._kills if kill[0] <= now]:
+            self._kills.remove(kill)
+            kill_unless_ready(*kill[1:])
+        later = [look for look in self._looks if look > now]
+        passed, self._looks = len(later) < len(self._looks), later
+        return passed
+
+    def kill_later(self, seconds: float, pool: Any, pid: int, job: Any) -> None:
+        """Kill a pool process in *seconds*, if it is at *job* then. The consumer's timer may be cleared meanwhile."""
+        self._kills.append((time.monotonic() + seconds, pool, pid, job))
 
     def launched(self, run_id: str) -> None:
         """End a command that was to be ended before it was launched."""
@@ -147,7 +160,7 @@ class Interrupter:
             return
         again = now + asked.grace.total_seconds() + AGAIN
         self._rounds[key] = (number + 1, again)
-        self._due.append(again)
+        self._looks.append(again)
 
     def _act(self, run: Begun, request: Any, asked: Interruption, number: int) -> bool:
         """Do what is to be done in round *number*; False if there was nothing to do it to."""
@@ -157,7 +170,10 @@ class Interrupter:
                 # Not launched yet, or over already: the next renewal knows.
                 return False
         elif can_terminate(self._consumer.pool):
-            if number == 0:
+            if number == 0 and self._consumer.pool.is_green:
+                # This is no thread then, and the consumer may be blocked until a slot is free.
+                self._terminate(request, asked)
+            elif number == 0:
                 self.loop.call(lambda: self._terminate(request, asked))
         else:
             pool = type(self._consumer.pool).__module__.rpartition(".")[2]

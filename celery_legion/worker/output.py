@@ -52,53 +52,52 @@ class Tail:
 
 
 class Mask:
-    """Masks secrets in a stream that comes in pieces; what may be the beginning of one is held back."""
+    """Masks secrets in a stream that comes in pieces; what may be the beginning of one is held back.
+
+    Where several could be found, the leftmost is, and of those that begin at one place the longest.
+    """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
-        self._secrets = secrets
+        self._secrets = sorted(secrets, key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, self._secrets))) if secrets else None
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
         """Return what may be shown now."""
-        if not self._secrets:
+        if self._pattern is None:
             return data
-        data = self._held + data
-        cut = self._safe(data)
-        self._held = data[cut:]
-        return self._masked(data[:cut])
-
-    def _safe(self, data: bytes) -> int:
-        """Return up to where no secret may still begin, and none is torn."""
-        cut = len(data) - max(_beginning(data, secret) for secret in self._secrets)
-        while True:
-            torn = [start for secret in self._secrets if (start := _across(data, secret, cut)) is not None]
-            if not torn:
-                return cut
-            cut = min(torn)
+        data, start = self._held + data, 0
+        shown: list[bytes] = []
+        held = self._beginning(data, start)
+        for found in self._pattern.finditer(data):
+            if found.start() >= held:
+                # It may still become a longer one.
+                break
+            shown += (data[start : found.start()], MASK.encode())
+            start = found.end()
+            if start > held:
+                held = self._beginning(data, start)
+        shown.append(data[start:held])
+        self._held = data[held:]
+        return b"".join(shown)
 
     def close(self) -> bytes:
-        """Return what was held back and was no secret."""
+        """Return what was held back, masked as far as it is a secret."""
         held, self._held = self._held, b""
-        return self._masked(held)
+        return held if self._pattern is None else self._pattern.sub(MASK.encode(), held)
 
-    def _masked(self, data: bytes) -> bytes:
-        for secret in self._secrets:
-            data = data.replace(secret, MASK.encode())
-        return data
-
-
-def _beginning(data: bytes, secret: bytes) -> int:
-    """Return how many of the last bytes of *data* are the first ones of *secret*, but not all of it."""
-    for size in range(min(len(secret) - 1, len(data)), 0, -1):
-        if data.endswith(secret[:size]):
-            return size
-    return 0
+    def _beginning(self, data: bytes, start: int) -> int:
+        """Return where, from *start* on, the end of *data* is the beginning of a secret: the first such place."""
+        return min(_beginning(data, secret, start) for secret in self._secrets)
 
 
-def _across(data: bytes, secret: bytes, cut: int) -> int | None:
-    """Return where *secret* begins that lies across *cut*, None if none does."""
-    start = data.find(secret, max(0, cut - len(secret) + 1), cut + len(secret) - 1)
-    return start if 0 <= start < cut < start + len(secret) else None
+def _beginning(data: bytes, secret: bytes, start: int) -> int:
+    at = data.find(secret[:1], max(start, len(data) - len(secret) + 1))
+    while at >= 0:
+        if secret.startswith(data[at:]):
+            return at
+        at = data.find(secret[:1], at + 1)
+    return len(data)
 
 
 class Output:

@@ -48,7 +48,7 @@ SECOND_THOUGHTS = timedelta(seconds=1)
 NO_TIME = timedelta(0)
 
 SETTLED, FAILED, STARTED = "legion_settled", "legion_failed", "legion_started_at"
-CAPTURE, HOOK_ERROR, GRACE = "legion_capture", "legion_hook_error", "legion_grace"
+CAPTURE, HOOK_ERROR, GRACE, LINGERS = "legion_capture", "legion_hook_error", "legion_grace", "legion_lingers"
 """Marks on a task's request context, which Celery makes once per execution in each process."""
 
 
@@ -81,6 +81,8 @@ class Recorder:
         if run is None:
             return
         setattr(task.request, STARTED, self.context.clock.now())
+        if self.begun is not None and self.backlog is not None and self.backlog.here:
+            self.begun.execute(run.id)
         setattr(task.request, HOOK_ERROR, self.hooks.before(run))
         job = self.context.registry.find(run.job)
         if job is not None and job.policy.capture_output and task.name != command.TASK:
@@ -94,9 +96,11 @@ class Recorder:
         capture = getattr(task.request, CAPTURE, None)
         if capture is not None:
             setattr(task.request, OUTPUT, capture.close())
-        self._record(run, task, state, retval)
-        if self.begun is not None and self.begun.lingers(run.id):
-            self.begun.drop(run.id, run.token)
+        try:
+            self._record(run, task, state, retval)
+        finally:
+            if self.begun is not None and self.begun.lingers(run.id):
+                self.begun.drop(run.id, run.token)
 
     def _record(self, run: CurrentRun, task: Any, state: str | None, retval: Any) -> None:
         match state:
@@ -162,7 +166,7 @@ class Recorder:
         if raw is None:
             return
         setattr(request, SETTLED, True)
-        if terminated and self.begun is not None and self.begun.lingers(request.id):
+        if terminated and getattr(request, LINGERS, False):
             # It is only told so: where its code ends, that is recorded, and its lock is kept until then.
             return
         if terminated:
@@ -287,17 +291,24 @@ class Recorder:
         try:
             return act.apply(self.context.store, self.context.store_options.retention)
         except StoreError as exc:
-            problem: Exception = exc
+            problem: BaseException = exc
         except Exception as exc:
             # The task has ended as it has; what goes wrong here must not change that.
             problem = exc
             logger.exception("The end of run %s could not be written", act.run_id)
+        except BaseException:
+            # This process, or greenlet, is being ended in the middle of it.
+            self._keep_for_anyone(act)
+            raise
+        if not self._keep_for_anyone(act):
+            logger.error("The end of run %s is not recorded; its lease will run out: %s", act.run_id, problem)
+        return False
+
+    def _keep_for_anyone(self, act: Act) -> bool:
         if isinstance(act, End):
             # Written by another process, and later: the hooks are anyone's then.
             act = replace(act, outcome=replace(act.outcome, hooks_by=None, hooks_lease=NO_TIME))
-        if not self._keep(act):
-            logger.error("The end of run %s is not recorded; its lease will run out: %s", act.run_id, problem)
-        return False
+        return self._keep(act)
 
     def _keep(self, act: Act) -> bool:
         """Let the main process write *act* when the store answers again; False if it cannot be told."""

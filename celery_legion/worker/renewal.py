@@ -13,7 +13,7 @@ from typing import Any
 from celery.worker import state
 
 from celery_legion.context import Context
-from celery_legion.errors import StoreError
+from celery_legion.errors import StoreError, StoreUnavailableError
 from celery_legion.run import State
 from celery_legion.stores.base import Kept, Renewal, WorkerInfo
 from celery_legion.worker.backlog import Backlog
@@ -59,6 +59,11 @@ class Renewer:
         self._hurried = True
         self.backlog.wake()
 
+    def kill_later(self, seconds: float, pool: Any, pid: int, job: Any) -> None:
+        """Kill a pool process in *seconds*, if it is at *job* then; callable from any thread."""
+        self.interrupter.kill_later(seconds, pool, pid, job)
+        self.backlog.wake()
+
     def stop(self, timeout: float) -> None:
         """Deliver once more what is left and stop, within *timeout* seconds."""
         thread, self._thread = self._thread, None
@@ -72,7 +77,8 @@ class Renewer:
         next_beat = time.monotonic()
         while True:
             closing = self._closing
-            self._hurried = self._hurried or self.interrupter.due_in() == 0.0
+            if self.interrupter.act_due():
+                self._hurried = True
             pause = 0.0 if self._hurried else max(0.0, next_beat - time.monotonic())
             try:
                 self._deliver(everything=closing)
@@ -141,7 +147,7 @@ class Renewer:
     def _interrupt(self, run: Begun) -> None:
         try:
             self.interrupter.interrupt(run)
-        except StoreError:
+        except StoreUnavailableError:
             raise
         except Exception:
             # The others' leases are renewed all the same.

@@ -14,8 +14,8 @@ from celery.worker.request import Request
 from celery_legion.command import TASK
 from celery_legion.worker.current import raw_header
 from celery_legion.worker.gate import Gate, Passage
-from celery_legion.worker.interrupting import can_terminate, has_processes, kill_unless_ready, signal_shim
-from celery_legion.worker.recorder import DYING, GRACE, NO_TIME, Recorder
+from celery_legion.worker.interrupting import can_terminate, has_processes, signal_shim
+from celery_legion.worker.recorder import DYING, GRACE, LINGERS, NO_TIME, Recorder
 from celery_legion.worker.requests import put_back, running_other
 
 logger = logging.getLogger(__name__)
@@ -70,26 +70,42 @@ class GuardedRequest(Request):
         """End a command by its shim; False if the pool must, since there is none yet."""
         begun, number = self.gate.begun, SIGUSR1 if number == SIGKILL else SIGTERM
         launch = begun.launch_of(self.id)
-        if launch is not None:
-            return signal_shim(launch, number)
-        if can_terminate(pool):
+        if launch is None and can_terminate(pool):
             return False
-        begun.doom(self.id, number)
+        if launch is None:
+            begun.doom(self.id, number)
+            # It may have been launched in between.
+            launch = begun.launch_of(self.id)
+        if launch is not None:
+            # One whose shim is gone is over.
+            signal_shim(launch, number)
         return True
 
     def _end_callable(self, pool: Any, number: int) -> None:
         if not can_terminate(pool):
             logger.error("Run %s cannot be terminated: no callable can in this pool; it goes on", self.id)
             return
+        if not has_processes(pool):
+            if self.gate.begun.executes(self.id):
+                pid = self.worker_pid
+                self.gate.begun.linger(self.id, lambda: pid in getattr(pool, "_pool_map", (pid,)))
+                setattr(self._context, LINGERS, True)
+            self._end_greenlet(pool, number)
+            return
         grace = NO_TIME if number == SIGKILL else getattr(self._context, GRACE, DYING)
         setattr(self._context, GRACE, grace)
         job = None if self._apply_result is None else self._apply_result()
-        if not has_processes(pool):
-            self.gate.begun.linger(self.id)
         super().terminate(pool, number)
-        if has_processes(pool) and number != SIGKILL:
-            timer = self.gate.consumer.timer
-            timer.call_after(grace.total_seconds(), kill_unless_ready, (pool, self.worker_pid, job))
+        if number != SIGKILL:
+            self.gate.kill_later(grace.total_seconds(), pool, self.worker_pid, job)
+
+    def _end_greenlet(self, pool: Any, number: int) -> None:
+        try:
+            super().terminate(pool, number)
+        except BaseException:
+            # It is this very greenlet, on the way to its code: what Celery would announce now is skipped.
+            self._announce_revoked("terminated", True, number, False)
+            raise
 
     def reject(self, requeue: bool = False) -> None:
         """Reject the message, and remember whether it will be delivered again."""

@@ -48,6 +48,7 @@ class WorkerStep(StartStopStep):
         patience = min(PATIENCE, self.context.config.store_timeout)
         self.gate = Gate(self.context, self.context.fresh_store(patience), begun)
         self.gate.consumer = consumer
+        self.gate.kill_later = self.renewer.kill_later
         _gates.add(self.gate)
         self._wrap(consumer, Guard(self.gate, recorder))
 

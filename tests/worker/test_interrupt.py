@@ -299,3 +299,31 @@ def test_a_process_of_several_runs_is_refused_with_their_names(new_trial: Callab
     assert code == 4
     assert all(run in text for run in runs)
     trial.all_ended(runs, State.SUCCEEDED, 15)
+
+
+def test_in_a_full_gevent_pool_an_interrupt_arrives_and_who_waits_runs(new_trial: Callable[..., Trial]) -> None:
+    trial = new_trial(lease=6)
+    trial.worker("-P", "gevent", "-c", "1")
+    run = trial.run("work", {"seconds": 30}, job="nightly")
+    trial.started(run)
+    waiting = trial.run("work")
+    begun = time.monotonic()
+    code, text = interrupt(trial, run, "--grace", "60s")
+    assert (code, trial.record(run).reason) == (0, "terminated"), text
+    assert time.monotonic() - begun < 15
+    eventually(lambda: "nightly" not in trial.locked(), 5, "the lock, long before the grace is over")
+    assert trial.ended(waiting).state is State.SUCCEEDED
+
+
+def test_in_gevent_a_run_that_is_terminated_before_its_code_starts_ends(new_trial: Callable[..., Trial]) -> None:
+    trial = new_trial(lease=6)
+    trial.worker("-P", "gevent", "-c", "1")
+    first = trial.run("work", {"seconds": 4})
+    trial.started(first)
+    waiting = trial.run("work", {"seconds": 20}, job="nightly")
+    eventually(lambda: trial.record(waiting).state is State.RUNNING, 10, "the begin")
+    trial.client.control.revoke(waiting, terminate=True)
+    end = trial.ended(waiting, 20)
+    assert (end.state, end.reason) == (State.INTERRUPTED, "terminated")
+    assert trial.lines(waiting, "end") == []
+    eventually(lambda: "nightly" not in trial.locked(), 12, "the lock")

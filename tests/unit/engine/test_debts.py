@@ -48,13 +48,13 @@ def test_a_debt_is_sent_to_its_job_s_queue_by_its_id_alone(engine: Engine, broke
     engine.tick()
 
     [sent] = hooks(broker)
-    assert sent.message.args == ("p1:0",)
+    assert sent.message.args == ("p1:0", "j")
     assert dict(sent.message.kwargs) == {}
     assert dict(sent.message.options) == {
         "queue": "slow",
         "shadow": "hooks of j",
         "ignore_result": True,
-        "expires": 60.0,
+        "expires": 240.0,
     }
     assert sent.header is None
     options = sent.options()
@@ -137,7 +137,7 @@ def test_a_debt_that_no_worker_takes_is_sent_again_with_pauses_that_grow(
         counts.append(len(hooks(broker)))
 
     assert counts == [2, 2, 3, 3]
-    assert {sent.message.args for sent in hooks(broker)} == {("p1:0",)}
+    assert {sent.message.args for sent in hooks(broker)} == {("p1:0", "j")}
     assert len({sent.run_id for sent in hooks(broker)}) == 3
     assert "hooks of j for p1:0 are sent again" in caplog.text
 
@@ -173,7 +173,7 @@ def test_nothing_is_put_off_while_the_broker_is_away(
     engine.tick()
     engine.tick()
     [sent] = hooks(broker)
-    assert sent.message.args == ("p1:0",)
+    assert sent.message.args == ("p1:0", "j")
     assert store.owed(10, timedelta(0)) == []
 
 
@@ -181,7 +181,7 @@ def test_a_single_pass_sends_debts_too(engine: Engine, broker: Broker, store: Me
     owe(engine, store)
     engine.run_once()
 
-    assert [sent.message.args for sent in hooks(broker)] == [("p1:0",)]
+    assert [sent.message.args for sent in hooks(broker)] == [("p1:0", "j")]
 
 
 def test_a_debt_is_sent_when_the_broker_is_back_though_no_run_is(
@@ -212,7 +212,7 @@ def test_a_broker_that_fails_at_a_debt_stops_no_pass(
     engine.tick()
     engine.tick()
     assert broker.ids[:2] == ["p1", "p2"]
-    assert [sent.message.args for sent in hooks(broker)] == [("p1:0",)]
+    assert [sent.message.args for sent in hooks(broker)] == [("p1:0", "j")]
 
 
 class FakePublisher:
