@@ -279,3 +279,25 @@ def test_an_error_whose_text_cannot_be_made_is_still_recorded() -> None:
     [(_, _, outcome)] = bench.store.ended
     assert isinstance(End("x", 1, outcome), End)
     assert outcome.error == "MuteError: <its text cannot be made>"
+
+
+def test_an_end_that_is_being_written_when_its_greenlet_is_killed_is_written_by_the_main_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Killed(BaseException):
+        """What gevent raises in a greenlet."""
+
+    def kill(*_: Any) -> bool:
+        raise Killed
+
+    bench = Bench(GO)
+    in_main(bench)
+    with executing(bench):
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.store, "end", kill)
+            with pytest.raises(Killed):
+                bench.recorder.on_postrun(task=bench.task, state="SUCCESS", retval=None)
+        assert bench.store.ended == []
+    deliver(bench)
+
+    assert [outcome.state for _, _, outcome in bench.store.ended] == [State.SUCCEEDED]
