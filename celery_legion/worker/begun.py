@@ -90,10 +90,6 @@ class BegunRuns:
         """Whether a run was terminated whose code goes on."""
         return run_id in self._lingering
 
-    def get(self, run_id: str) -> Begun | None:
-        """Return a begun run."""
-        return self._runs.get(run_id)
-
     def launched(self, launch: Launch) -> Begun | None:
         """Note which processes a run's command has; None if it is over already."""
         begun = self._runs.get(launch.run_id)

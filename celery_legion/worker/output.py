@@ -104,7 +104,7 @@ class Output:
     """A command's output: standard output is logged as INFO, standard error as WARNING, and both are in the tail.
 
     Each record begins with the job's name, since Celery's format leaves out the logger's. *secrets* are masked in all
-    that leaves here; the longest come first.
+    that leaves here.
     """
 
     def __init__(self, log: logging.Logger, job: str, limit: int, secrets: Sequence[str] = ()) -> None:

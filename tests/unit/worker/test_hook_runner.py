@@ -1,114 +1,27 @@
-"""Hooks as a worker calls them: with the run, one after the other, once for each ending."""
+"""Hooks as a worker calls them: with the run, one after the other."""
 
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import Celery, shared_task
 
 from celery_legion import Legion
-from celery_legion.errors import InvalidJobError, StoreUnavailableError
-from celery_legion.hook import TASK as HOOKS
+from celery_legion.errors import InvalidJobError
 from celery_legion.hook import hook_name
-from celery_legion.run import Kind, State
-from celery_legion.stores.base import Claim, Debt, Lapse, Outcome
+from celery_legion.run import State
+from celery_legion.stores.base import Outcome
 from celery_legion.stores.memory import MemoryStore
-from celery_legion.testing.conformance_case import KEEP, LONG, SUCCESS, fire, grant, know, minute
-from celery_legion.testing.conformance_case import run as begin
-from celery_legion.worker.acts import Paid
+from celery_legion.testing.conformance_case import LONG, minute
 from celery_legion.worker.current import CurrentRun, current_run
 from celery_legion.worker.hooks import HookRunner
-
-JOB = "job"
-LATER: list[Paid] = []
-"""What the store has not heard."""
+from tests.unit.worker.hooks import JOB, Clock, a_run, hook_error, job, owe
 
 
 async def no_hook(run: CurrentRun) -> None: ...
-
-
-ENDINGS = frozenset(state for state in State if state.terminal)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.moment = datetime(2030, 1, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.moment
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(clock: Clock) -> MemoryStore:
-    made = MemoryStore(now=clock.now)
-    know(made)
-    return made
-
-
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    made = Celery("shop", broker="memory://", set_as_current=True)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def legion(app: Celery, store: MemoryStore) -> Legion:
-    app.conf.legion_store_url = "memory://hooks"
-    # An entry, so that it has no hooks but the schedule's.
-    app.conf.beat_schedule = {JOB: {"task": "shop.job", "schedule": 60}}
-    made = Legion(app)
-    made.context.use_store(store)
-    return made
-
-
-@pytest.fixture
-def runner(legion: Legion) -> HookRunner:
-    return HookRunner(legion.context, LATER.append)
-
-
-def owe(store: MemoryStore, outcome: Outcome = SUCCESS, number: int = 1) -> str:
-    """End a run so that it owes hooks; returns the debt's id."""
-    claim = replace(fire(number), owes=ENDINGS)
-    token = begin(store, claim)
-    assert store.end(f"job-{number}", token, outcome, KEEP)
-    return f"job-{number}:{token}"
-
-
-def skip(store: MemoryStore, count: int) -> Debt:
-    """Skip some fires so that they owe hooks; returns the debt."""
-    lapse = Lapse(state=State.SKIPPED, reason="paused", first=minute(1), last=minute(count), count=count)
-    grant(store, Claim(job=JOB, fire_time=minute(count), mark=minute(0), lapses=(lapse,), owes=ENDINGS))
-    [debt] = store.owed(10, timedelta(0))
-    return debt
-
-
-def job(legion: Legion, **hooks: Callable[..., object]) -> None:
-    builder = legion.task("t").hourly().name(JOB)
-    for name, hook in hooks.items():
-        getattr(builder, name)(hook)
-
-
-def hook_error(store: MemoryStore, number: int = 1) -> str | None:
-    record = store.get(f"job-{number}")
-    assert record is not None
-    return record.hook_error
-
-
-def a_run(**fields: Any) -> CurrentRun:
-    given = {"id": "r", "job": JOB, "fire_time": minute(1), "kind": Kind.SCHEDULED, "attempt": 1, "token": 1}
-    return CurrentRun(**{**given, "previous_success": None, **fields})
 
 
 class WithArgument:
@@ -343,133 +256,3 @@ def test_before_a_run_that_fails_at_nothing_none_is_returned(legion: Legion, run
     legion.before(lambda: "what a hook returns is not looked at")
 
     assert runner.before(a_run()) is None
-
-
-def test_a_debt_is_paid_once(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
-    called: list[str] = []
-    legion.after(lambda: called.append("after"))
-    debt = owe(store)
-
-    assert [runner.pay(debt), runner.pay(debt)] == [True, False]
-    assert called == ["after"]
-    assert store.owed(10, timedelta(0)) == []
-
-
-def test_a_debt_that_another_has_taken_is_left_to_it(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
-    called: list[str] = []
-    legion.after(lambda: called.append("after"))
-    debt = owe(store)
-    assert store.take(debt, "another", LONG) is not None
-
-    assert runner.pay(debt) is False
-    assert called == []
-
-
-def test_a_debt_whose_taker_is_gone_is_paid(
-    legion: Legion, runner: HookRunner, store: MemoryStore, clock: Clock
-) -> None:
-    called: list[str] = []
-    legion.after(lambda: called.append("after"))
-    debt = owe(store)
-    store.take(debt, "another", timedelta(seconds=60))
-    clock.moment += timedelta(seconds=61)
-
-    assert runner.pay(debt) is True
-    assert called == ["after"]
-
-
-def test_nobody_else_takes_a_debt_while_its_hooks_are_called(
-    legion: Legion, runner: HookRunner, store: MemoryStore
-) -> None:
-    taken: list[Debt | None] = []
-    debt = owe(store)
-    legion.after(lambda: taken.append(store.take(debt, "another", LONG)))
-    runner.pay(debt)
-
-    assert taken == [None]
-
-
-def test_an_unknown_debt_is_not_paid(legion: Legion, runner: HookRunner) -> None:
-    legion.after(lambda: pytest.fail("nothing is owed"))
-
-    assert runner.pay("nothing:1") is False
-
-
-def test_a_skip_has_a_name_and_says_how_many_it_were(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
-    seen: list[CurrentRun] = []
-    job(legion, on_skipped=seen.append)
-    legion.after(lambda: pytest.fail("a skip is no run"))
-    debt = skip(store, 3)
-
-    assert debt.id
-    assert runner.pay(debt.id) is True
-    [run] = seen
-    assert run.id == debt.id
-    assert (run.state, run.reason, run.count) == (State.SKIPPED, "paused", 3)
-    assert (run.fire_time, run.last_fire_time) == (minute(1), minute(3))
-    assert (run.token, run.attempt) == (0, 0)
-
-
-def test_two_skips_have_names_of_their_own(legion: Legion, runner: HookRunner, store: MemoryStore) -> None:
-    first = skip(store, 1)
-    store.hooked(first.id, None)
-    lapse = Lapse(state=State.SKIPPED, reason="paused", first=minute(2), last=minute(2))
-    grant(store, Claim(job=JOB, fire_time=minute(2), mark=minute(1), lapses=(lapse,), owes=ENDINGS))
-    [second] = store.owed(10, timedelta(0))
-
-    assert first.id != second.id
-
-
-def test_a_debt_of_a_job_that_this_worker_does_not_know_is_left_to_another(
-    legion: Legion, app: Celery, runner: HookRunner, store: MemoryStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    called: list[str] = []
-    legion.after(lambda run: called.append(run.job))
-    app.conf.beat_schedule = {}
-    debt = owe(store)
-
-    assert runner.pay(debt) is False
-    assert called == []
-    assert "this worker knows no such job" in caplog.text
-    assert debt in store.debts
-
-
-def test_a_store_that_falls_silent_after_the_hooks_is_only_logged(
-    legion: Legion,
-    runner: HookRunner,
-    store: MemoryStore,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def silent(debt: str, error: str | None) -> bool:
-        raise StoreUnavailableError("memory://", "timed out")
-
-    legion.after(lambda: None)
-    debt = owe(store)
-    monkeypatch.setattr(store, "hooked", silent)
-    with caplog.at_level(logging.WARNING):
-        assert runner.pay(debt) is True
-
-    assert "is told later" in caplog.text
-    assert LATER.pop() == Paid(debt, None)
-
-
-def test_a_silent_store_is_not_swallowed_before_the_hooks(
-    legion: Legion, runner: HookRunner, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def silent(debt: str, asker: str, lease: timedelta) -> Debt | None:
-        raise StoreUnavailableError("memory://", "timed out")
-
-    monkeypatch.setattr(store, "take", silent)
-    with pytest.raises(StoreUnavailableError):
-        runner.pay("job-1:1")
-
-
-def test_the_task_of_a_debt_pays_it(legion: Legion, app: Celery, store: MemoryStore) -> None:
-    called: list[str] = []
-    legion.after(lambda: called.append("after"))
-    debt = owe(store)
-
-    assert app.tasks[HOOKS](debt) is True
-    assert app.tasks[HOOKS](debt) is False
-    assert called == ["after"]
