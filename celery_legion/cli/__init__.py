@@ -7,10 +7,21 @@ from importlib import import_module
 import click
 
 COMMANDS = {
+    "clear-locks": "celery_legion.cli.clearing",
+    "dev": "celery_legion.cli.dev",
     "history": "celery_legion.cli.history",
+    "inbox": "celery_legion.cli.inbox",
     "interrupt": "celery_legion.cli.interrupting",
     "list": "celery_legion.cli.listing",
+    "locks": "celery_legion.cli.locks",
+    "logs": "celery_legion.cli.logs",
+    "pause": "celery_legion.cli.pausing",
+    "push": "celery_legion.cli.pushing",
+    "resume": "celery_legion.cli.resuming",
     "run": "celery_legion.cli.running",
+    "show": "celery_legion.cli.showing",
+    "test": "celery_legion.cli.trying",
+    "work": "celery_legion.cli.working",
 }
 """Command → module whose ``command`` it is."""
 

@@ -22,6 +22,7 @@ from celery_legion.stores.data import (
     CLAIM_LIMIT,
     Admission,
     Answer,
+    Aside,
     Claim,
     Debt,
     Granted,
@@ -52,6 +53,7 @@ __all__ = [
     "CLAIM_LIMIT",
     "Admission",
     "Answer",
+    "Aside",
     "Claim",
     "Debt",
     "Granted",
@@ -223,6 +225,13 @@ class RunStore(Protocol):
         """
         ...
 
+    def progress(self, run_id: str, token: int, output: str) -> bool:
+        """Keep the tail of what a run has written so far, for those who look; False if it does not run under *token*.
+
+        The tail that comes with the end, or when the run is left, takes its place. A run that gets lost keeps it.
+        """
+        ...
+
     def leave(self, run_id: str, token: int, exit_code: int | None, output: str | None) -> bool:
         """Say that nothing of a run is executed any more, before or after its end; False if *token* is not its last.
 
@@ -259,8 +268,24 @@ class InboxStore(Protocol):
         """Put a request into the inbox and wake the scheduler. The same id twice is one run."""
         ...
 
+    def requests(self, limit: int) -> list[Request]:
+        """Return at most *limit* requests that lie in the inbox, oldest first; they stay until acknowledged."""
+        ...
+
     def ack(self, ids: Sequence[str]) -> None:
-        """Take handled requests out of the inbox. Unknown ids are passed over."""
+        """Take handled requests out of the inbox. Ids that this store has not read from it are passed over."""
+        ...
+
+    def put_aside(self, request_id: str, why: str) -> bool:
+        """Take a request that cannot be handled out of the inbox, and keep it with the reason.
+
+        The newest :data:`~celery_legion.stores.data.ASIDE_LIMIT` are kept, each with the first
+        :data:`~celery_legion.stores.data.BODY_KEPT` characters of its body. False if it is not in the inbox.
+        """
+        ...
+
+    def asides(self, limit: int) -> list[Aside]:
+        """Return at most *limit* requests that were put aside, newest first."""
         ...
 
 

@@ -12,7 +12,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from celery_legion.clock import EPOCH, to_ms
 from celery_legion.run import Kind, Reason, Record, State
-from celery_legion.stores.base import Lapse, Pause, Request, Retention, debt_id
+from celery_legion.stores.base import Aside, Lapse, Pause, Request, Retention, debt_id
+from celery_legion.stores.data import ASIDE_LIMIT
 from celery_legion.stores.memory.marks import Mark, Seen
 from celery_legion.stores.memory.rows import DebtRow, LapseRow, LeadRow, Run, SchedulerLease, WorkerLease, cut
 
@@ -65,6 +66,7 @@ class Ground:
         self.outputs: dict[str, int] = {}
         self.failures: dict[str, str] = {}
         self.inbox: dict[str, Request] = {}
+        self.aside: deque[Aside] = deque(maxlen=ASIDE_LIMIT)
         self.jobs: dict[str, str] = {}
         self.paused: dict[str, Pause] = {}
         self.changed: dict[str, int] = {}
@@ -169,11 +171,12 @@ class Ground:
         if due == self.moment:
             self.nudge()
 
-    def keep_output(self, run: Run, retention: Retention) -> None:
+    def keep_output(self, run: Run, retention: Retention, failed: bool | None = None) -> None:
         """Keep what a run wrote, and of its job's others the newest and the last failure's, as long as all fit in."""
         self.outputs.pop(run.id, None)
         self.outputs[run.id] = len((run.output or "").encode("utf-8", "replace"))
-        if run.state is not State.SUCCEEDED:
+        run.partial = False
+        if run.state is not State.SUCCEEDED if failed is None else failed:
             self.failures[run.job] = run.id
         ids = [run_id for run_id in reversed(self.outputs) if self.all_runs[run_id].job == run.job]
         for run_id in ids[retention.outputs :]:
@@ -186,7 +189,7 @@ class Ground:
         """Forget what a run wrote."""
         if self.outputs.pop(run_id, None) is not None:
             run = self.all_runs[run_id]
-            run.output = None
+            run.output, run.partial = None, False
             if self.failures.get(run.job) == run_id:
                 del self.failures[run.job]
 
@@ -237,6 +240,8 @@ class Ground:
         Its hooks are owed: to *hooks_by* for *hooks_lease*, who runs them itself, or to anyone.
         """
         run.state, run.reason, run.message, run.stop = state, reason, "", None
+        if run.partial and state is not State.SUCCEEDED:
+            self.failures[run.job] = run.id
         run.ended_at = run.ended_at or self.moment
         for index in (self.unconfirmed, self.queued, self.live):
             index.pop(run.id, None)

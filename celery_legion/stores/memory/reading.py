@@ -9,7 +9,8 @@ from heapq import nlargest
 from itertools import chain, islice
 
 from celery_legion.run import Record, State
-from celery_legion.stores.base import Holder, JobState, Lead, Lock, Pause, Request, WorkerInfo
+from celery_legion.stores.base import Aside, Holder, JobState, Lead, Lock, Pause, Request, WorkerInfo
+from celery_legion.stores.data import BODY_KEPT
 from celery_legion.stores.memory.ground import Ground, atomic
 from celery_legion.stores.memory.rows import Run, WorkerLease, cut, cut_or_none
 
@@ -28,6 +29,26 @@ class Reading(Ground):
         """See :meth:`.InboxStore.ack`."""
         for run_id in ids:
             self.inbox.pop(run_id, None)
+
+    @atomic
+    def requests(self, limit: int) -> list[Request]:
+        """See :meth:`.InboxStore.requests`."""
+        return list(islice(self.inbox.values(), max(0, limit)))
+
+    @atomic
+    def put_aside(self, request_id: str, why: str) -> bool:
+        """See :meth:`.InboxStore.put_aside`."""
+        request = self.inbox.pop(request_id, None)
+        if request is None:
+            return False
+        kept = replace(request, body=request.body[:BODY_KEPT])
+        self.aside.appendleft(Aside(request=kept, why=why, at=cut(self.moment)))
+        return True
+
+    @atomic
+    def asides(self, limit: int) -> list[Aside]:
+        """See :meth:`.InboxStore.asides`."""
+        return list(islice(self.aside, max(0, limit)))
 
     @atomic
     def put(self, name: str, definition: str) -> int:

@@ -49,6 +49,7 @@ class Run:
     exit_code: int | None = None
     error: str | None = None
     output: str | None = None
+    partial: bool = False
     lease: datetime = EPOCH
     retries: int = 0
     asker: str | None = None

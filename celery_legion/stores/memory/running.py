@@ -190,7 +190,8 @@ class Running(Ground):
         run.pid = run.pid if outcome.pid is None else outcome.pid
         run.exit_code = run.exit_code if outcome.exit_code is None else outcome.exit_code
         run.error, run.hook_error = outcome.error or run.error, outcome.hook_error or run.hook_error
-        run.output = outcome.output or run.output
+        if outcome.output:
+            run.output, run.partial = outcome.output, False
         dying = max(NOTHING, outcome.dying)
         self.finish(
             run,
@@ -201,10 +202,21 @@ class Running(Ground):
             hooks_by=outcome.hooks_by,
             hooks_lease=outcome.hooks_lease,
         )
-        if run.output is not None:
+        if outcome.output:
             self.keep_output(run, retention)
         if outcome.state is State.SUCCEEDED:
             self.successes[run.job] = max(run.fire_time, self.successes.get(run.job, run.fire_time))
+        return True
+
+    @atomic
+    def progress(self, run_id: str, token: int, output: str) -> bool:
+        """See :meth:`.RunStore.progress`."""
+        run = self.all_runs.get(run_id)
+        if run is None or run.state is not State.RUNNING or run.token != token or not output:
+            return False
+        run.output = output
+        self.keep_output(run, self.retention, failed=False)
+        run.partial = True
         return True
 
     @atomic
@@ -215,7 +227,7 @@ class Running(Ground):
             return False
         run.left = True
         run.exit_code = exit_code if run.exit_code is None else run.exit_code
-        if output and run.output is None:
+        if output and (run.output is None or run.partial):
             run.output = output
             self.keep_output(run, self.retention)
         if run.closed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from hashlib import sha1
 
 from celery_legion.clock import from_ms, span_ms, to_ms
 from celery_legion.errors import StoreError
@@ -23,7 +22,6 @@ from celery_legion.stores.base import (
     Outcome,
     Pulse,
     Renewal,
-    Request,
     Retention,
     SchedulerInfo,
     Sight,
@@ -34,6 +32,7 @@ from celery_legion.stores.base import (
     WorkerInfo,
 )
 from celery_legion.stores.redis.connection import Connection
+from celery_legion.stores.redis.inbox import Inbox
 from celery_legion.stores.redis.reading import Reading
 from celery_legion.stores.redis.records import moment, pack, read_debt, read_run
 
@@ -50,31 +49,12 @@ def _owes(states: frozenset[State]) -> str:
     return ",".join(sorted(state.value for state in states))
 
 
-def read_request(text: str) -> Request:
-    """Return a request from the inbox.
-
-    One that another program pushed as bare JSON has its id in the JSON, or gets one from its content.
-    """
-    if not text.startswith("{"):
-        run_id, _, body = text.partition(" ")
-        if body:
-            return Request(id=run_id, body=body)
-    try:
-        run_id = json.loads(text)["id"]
-        if isinstance(run_id, str) and run_id:
-            return Request(id=run_id, body=text)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    return Request(id="body:" + sha1(text.encode(), usedforsecurity=False).hexdigest(), body=text)
-
-
-class RedisStore(Reading):
+class RedisStore(Inbox, Reading):
     """A store on one Redis or Valkey server. Every call is one round trip, bounded by ``options.timeout``."""
 
     def __init__(self, options: StoreOptions) -> None:
         self.options = options
-        self.connection = Connection(options)
-        self._taken: dict[str, list[str]] = {}
+        super().__init__(Connection(options))
 
     # Scheduler
 
@@ -84,10 +64,6 @@ class RedisStore(Reading):
         epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox, owed = self._run(
             "pulse", args
         )
-        requests = [read_request(text) for text in inbox]
-        self._taken = {}
-        for request, text in zip(requests, inbox, strict=True):
-            self._taken.setdefault(request.id, []).append(text)
         lead = Lead(
             owner=lead_owner,
             epoch=int(lead_epoch),
@@ -99,7 +75,7 @@ class RedisStore(Reading):
             lead=lead,
             version=int(version),
             changes=tuple(changes),
-            requests=tuple(requests),
+            requests=tuple(self._read_inbox(inbox)),
             owed=bool(owed),
         )
 
@@ -248,6 +224,11 @@ class RedisStore(Reading):
         )
         return bool(self._run("end", args))
 
+    def progress(self, run_id: str, token: int, output: str) -> bool:
+        """See :meth:`.RunStore.progress`."""
+        keep = self.options.retention
+        return bool(self._run("progress", (run_id, token, pack(output), keep.outputs, keep.output_total)))
+
     def leave(self, run_id: str, token: int, exit_code: int | None, output: str | None) -> bool:
         """See :meth:`.RunStore.leave`."""
         keep = self.options.retention
@@ -277,19 +258,6 @@ class RedisStore(Reading):
     def get(self, run_id: str) -> Record | None:
         """See :meth:`.RunStore.get`."""
         return read_run(run_id, self._run("get", (run_id,)))
-
-    # Inbox, schedule, workers
-
-    def push(self, request: Request) -> None:
-        """See :meth:`.InboxStore.push`."""
-        same = read_request(request.body)
-        self._run("push", (request.body if same.id == request.id else f"{request.id} {request.body}",))
-
-    def ack(self, ids: Sequence[str]) -> None:
-        """See :meth:`.InboxStore.ack`."""
-        texts = [text for run_id in ids for text in self._taken.pop(run_id, ())]
-        if texts:
-            self._run("ack", texts)
 
     def register(self, info: WorkerInfo, lease: timedelta) -> None:
         """See :meth:`.ScheduleStore.register`."""

@@ -19,7 +19,9 @@
 --   owed                zset    id of a debt of hooks -> when it is due; debt:<id>: hash of one debt
 --   outputs             zset    id of a run with output -> when; output_bytes: int, the size of all
 --   outputs:<job>       list    ids of a job's runs with output, newest first; failures: hash job -> the last failed one
---   inbox               list    pushes, oldest last
+--   inbox               list    pushes, oldest last: each its id, a space and its body, or as another program put it there
+--   aside               list    pushes that could not be handled, newest first: each "ms JSON"
+--   pushes              int     counter of pushes that came without an id
 --   version             int     of the schedule; changed: zset job -> version; jobs, pauses: hash job -> JSON
 --   heard               int     when a scheduler or worker was last heard of
 --   workers             zset    worker -> lease end; worker: hash worker -> JSON
@@ -133,6 +135,7 @@ local function write_lapse(job, kind, state, reason, first, last, count, owner, 
 end
 
 local function drop_output(id)
+  redis.call('HDEL', key('run:' .. id), 'partial')
   local size = redis.call('HSTRLEN', key('run:' .. id), 'output')
   if size == 0 then return end
   local job = redis.call('HGET', key('run:' .. id), 'job')
@@ -190,6 +193,7 @@ end
 -- to `by` for `lease` ms, who runs them itself, or to anyone.
 local function finish(id, run, state, reason, dedup, dying, by, lease)
   run.state, run.reason, run.ended = state, reason or '', run.ended or now
+  if run.partial == '1' and state ~= 'succeeded' then redis.call('HSET', key('failures'), run.job, id) end
   redis.call('HSET', key('run:' .. id), 'state', state, 'reason', run.reason, 'ended', run.ended)
   redis.call('HDEL', key('run:' .. id), 'msg', 'stop')
   redis.call('ZREM', key('unsent'), id)
@@ -248,6 +252,41 @@ local function hear()
       if tonumber(run[5]) > 0 then hold(run[4], id, now + MOMENT) end
     end
   end
+end
+
+-- A text as a client can read it: bytes that are no UTF-8 make every byte beyond ASCII a question mark.
+local function readable(text)
+  if not string.find(text, '[\128-\255]') then return text end
+  -- Longer forms than needed, and halves of surrogate pairs.
+  local wrong = string.find(text, '\224[\128-\159]') or string.find(text, '\237[\160-\191]')
+    or string.find(text, '\240[\128-\143]') or string.find(text, '\244[\144-\191]')
+  local rest = string.gsub(text, '[\194-\223][\128-\191]', '')
+  rest = string.gsub(rest, '[\224-\239][\128-\191][\128-\191]', '')
+  rest = string.gsub(rest, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  if not wrong and not string.find(rest, '[\128-\255]') then return text end
+  return (string.gsub(text, '[\128-\255]', '?'))
+end
+
+-- The oldest requests in the inbox, oldest first. One that lies there as another program has put it gets its id in
+-- front: the one in its JSON if that can be one, else a new one, so that it stays the same however often it is read.
+local function read_inbox(limit)
+  local newest = redis.call('LRANGE', key('inbox'), -limit, -1)
+  local requests = {}
+  for i = #newest, 1, -1 do
+    local text = readable(newest[i])
+    if not string.match(text, '^[%w._:-]+ ') then
+      local read, data = pcall(cjson.decode, text)
+      local id = read and type(data) == 'table' and data.id
+      if type(id) ~= 'string' or #id > 128 or not string.match(id, '^[%w._:-]+$') then
+        local hex = redis.sha1hex(base .. now .. ' ' .. redis.call('INCR', key('pushes')) .. text)
+        id = string.format('%s-%s-%s-%s-%s', hex:sub(1, 8), hex:sub(9, 12), hex:sub(13, 16), hex:sub(17, 20), hex:sub(21, 32))
+      end
+      text = id .. ' ' .. text
+    end
+    if text ~= newest[i] then redis.call('LSET', key('inbox'), i - 1 - #newest, text) end
+    requests[#requests + 1] = text
+  end
+  return requests
 end
 
 local function bump(name)

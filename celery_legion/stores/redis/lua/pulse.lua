@@ -29,8 +29,7 @@ local changes = {}
 if version > since then changes = redis.call('ZRANGEBYSCORE', key('changed'), '(' .. since, '+inf') end
 local requests = {}
 if epoch > 0 and tonumber(ARGV[4]) > 0 then
-  local newest = redis.call('LRANGE', key('inbox'), -tonumber(ARGV[4]), -1)
-  for i = #newest, 1, -1 do requests[#requests + 1] = newest[i] end
+  requests = read_inbox(tonumber(ARGV[4]))
 end
 local record = redis.call('HMGET', lead, 'owner', 'epoch', 'app', 'print', 'host', 'pid')
 return { epoch, record[1], record[2], record[3], record[4], record[5], record[6], redis.call('PTTL', lead), version, changes, requests,

@@ -1,0 +1,2 @@
+-- asides: the newest requests that were put aside. ARGV: limit. Returns for each "ms JSON".
+return redis.call('LRANGE', key('aside'), 0, tonumber(ARGV[1]) - 1)
