@@ -18,7 +18,7 @@ from celery import beat, signals
 from celery.result import denied_join_result
 
 from celery_legion.context import Context
-from celery_legion.engine import Dispatch, Engine
+from celery_legion.engine import Dispatch, Engine, OneShot
 from celery_legion.errors import EagerTasksError, LegionError
 from celery_legion.interop import celery_schedule
 from celery_legion.job import Job
@@ -109,14 +109,10 @@ class Scheduler(beat.Scheduler):
             engine.wait(min(delay, self.max_interval, LONGEST_WAIT))
         return 0.0
 
-    def run_once(self) -> int:
-        """Claim and send what is due, beside whoever leads; return how many runs were claimed.
-
-        Raises:
-            StoreUnavailableError: The store does not answer.
-            BrokerUnavailableError: Claimed runs wait for the broker; any scheduler sends them later.
-        """
-        return self.engine.run_once()
+    @property
+    def one_shot(self) -> OneShot:
+        """A pass that needs no lead, and sends as this scheduler does."""
+        return OneShot(self.context, self._send)
 
     @property
     def engine(self) -> Engine:

@@ -85,7 +85,7 @@ class UnknownRunError(LegionError, LookupError):
 
 
 class AmbiguousTargetError(LegionError, LookupError):
-    """A process id means several runs; nothing was done to any of them."""
+    """A process, or the beginning of an id, means several runs; nothing was done to any of them."""
 
     exit_code = 4
 
@@ -95,7 +95,7 @@ class AmbiguousTargetError(LegionError, LookupError):
         self.target, self.runs = target, runs
 
     def __str__(self) -> str:
-        return f"process {self.target} means {len(self.runs)} runs; name one by its id: {', '.join(self.runs)}"
+        return f"{self.target} means {len(self.runs)} runs; name one by its id: {', '.join(self.runs)}"
 
 
 class DuplicateJobError(LegionError, ValueError):

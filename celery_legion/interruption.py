@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import signal as signals
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -14,9 +13,9 @@ from typing import Any
 
 from celery_legion.context import Context
 from celery_legion.duration import Duration, parse_duration
-from celery_legion.errors import AmbiguousTargetError, LegionError, StoreUnavailableError, UnknownRunError, did_you_mean
-from celery_legion.job import Job
-from celery_legion.run import Reason, Record
+from celery_legion.errors import AmbiguousTargetError, LegionError, StoreUnavailableError
+from celery_legion.lookup import find_run, is_over, runs_of, unknown_run
+from celery_legion.run import Record
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +29,6 @@ PATIENCE = timedelta(seconds=15)
 POLL = 0.1
 DIGITS = 10
 """Most digits of a process id."""
-
-RECORDS = 1000
-"""Newest records of a job among which its open runs are looked for."""
 
 
 class Verdict(StrEnum):
@@ -107,11 +103,11 @@ def interrupt(
     results: list[Interrupted] = []
     open_runs: list[Record] = []
     for record in records:
-        if _is_over(record):
+        if is_over(record):
             results.append(Interrupted(Verdict.NOT_RUNNING, record))
             continue
         after = context.store.interrupt(record.id or "", number, span) or record
-        if _is_over(after):
+        if is_over(after):
             results.append(Interrupted(Verdict.ENDED, after))
         else:
             open_runs.append(after)
@@ -123,31 +119,26 @@ def interrupt(
 
 
 def find_runs(context: Context, target: str) -> list[Record]:
-    """Return the runs that *target* means: a job's open ones (or its last), a run, or a process's.
+    """Return the runs that *target* means: one by its id or the beginning of it, a job's open ones or its last, or a
+    process's.
 
     Raises:
         UnknownRunError: There is none.
         AmbiguousTargetError: Several runs are executed by processes of that number, in a pool of threads or on several
             machines.
     """
-    store = context.store
-    record = store.get(target)
+    record = find_run(context, target)
     if record is not None:
         return [record]
-    records = [record for record in store.runs(target, RECORDS) if record.id is not None]
-    if records:
-        return [record for record in records if not _is_over(record)] or records[:1]
+    if records := runs_of(context, target):
+        return records
     if target.isascii() and target.isdigit() and len(target) <= DIGITS:
         found = _by_process(context, int(target))
         if len(found) > 1:
             raise AmbiguousTargetError(target, [f"{one.id} of {one.job} on {one.worker}" for one in found])
         if found:
             return found
-    jobs: Mapping[str, Job] = {}
-    # A wrong job elsewhere on the schedule must not be in the way of an emergency.
-    with suppress(LegionError):
-        jobs = context.registry.jobs
-    raise UnknownRunError(target, did_you_mean(target, jobs), target in jobs)
+    raise unknown_run(context, target)
 
 
 def _by_process(context: Context, pid: int) -> list[Record]:
@@ -166,10 +157,6 @@ def _by_process(context: Context, pid: int) -> list[Record]:
     ]
     found = (context.store.get(str(run_id)) for run_id in ids)
     return [record for record in found if record is not None]
-
-
-def _is_over(record: Record) -> bool:
-    return record.state.terminal or record.reason == Reason.UNWATCHED
 
 
 def _nudge(app: Any) -> None:
@@ -200,11 +187,11 @@ def _await(context: Context, records: Sequence[Record], patience: timedelta) -> 
 def _look(context: Context, run_id: str, known: Record) -> Interrupted:
     try:
         record = context.store.get(run_id) or known
-        asked = None if _is_over(record) else context.store.interruption(run_id)
+        asked = None if is_over(record) else context.store.interruption(run_id)
     except StoreUnavailableError as exc:
         logger.warning("%s", exc)
         return Interrupted(Verdict.NOT_YET, known)
-    if _is_over(record):
+    if is_over(record):
         return Interrupted(Verdict.ENDED, record)
     if asked is not None and asked.refused is not None:
         return Interrupted(Verdict.REFUSED, record, asked.refused)

@@ -17,6 +17,7 @@ from celery_legion.errors import InvalidJobError, LegionError
 from celery_legion.hook import is_callable_so
 from celery_legion.interruption import GRACE, Interrupted, interrupt
 from celery_legion.job import NOTHING, Job
+from celery_legion.pushing import push
 from celery_legion.target import Target, place_of_caller
 from celery_legion.worker import install
 
@@ -119,6 +120,19 @@ class Legion:
             StoreUnavailableError: The store does not answer.
         """
         return interrupt(self.context, target, signal=signal, grace=grace, wait=wait)
+
+    def push(self, job: str, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] = NOTHING) -> str:
+        """Ask for a run of *job* now; returns the id that the run will have.
+
+        *args* take the place of the job's own (None leaves those), *kwargs* are laid over its own. The running
+        scheduler sends it; without one it waits in the inbox.
+
+        Raises:
+            UnknownJobError: No job is named so.
+            PushError: The arguments cannot be JSON, or the job is a command, which takes none.
+            StoreUnavailableError: The store does not answer.
+        """
+        return push(self.context, job, args, kwargs)
 
     def autodiscover(
         self, packages: Iterable[str] | Callable[[], Iterable[str]] | None = None, related_name: str | None = None

@@ -8,7 +8,7 @@ from datetime import datetime, time, timedelta
 from hashlib import sha1
 from zoneinfo import ZoneInfo
 
-from celery_legion.job import Between, CatchUp, Job
+from celery_legion.job import Between, CatchUp, Condition, Job
 from celery_legion.run import Reason, State
 from celery_legion.triggers import Trigger
 
@@ -156,17 +156,25 @@ def within(window: Between, moment: datetime) -> bool:
 def judge(job: Job, fire: datetime) -> str | None:
     """Return why a fire of *job* must not run by its own conditions, or None.
 
-    A predicate that returns a string gives the reason in words; other refusals read ``condition``.
+    A predicate that returns a string gives the reason in words; other refusals read ``condition:`` and which it was.
     Exceptions of predicates are the caller's.
     """
     policy = job.policy
-    if not all(within(window, fire) for window in policy.between):
-        return Reason.CONDITION
+    for window in policy.between:
+        if not within(window, fire):
+            verb = "between" if window.inside else "unless_between"
+            return f"{Reason.CONDITION}: {verb} {window.start:%H:%M} and {window.end:%H:%M} {window.timezone}"
     for predicate in policy.when:
         if not predicate():
-            return Reason.CONDITION
+            return f"{Reason.CONDITION}: when {_called(predicate)}"
     for predicate in policy.skip:
         answer = predicate()
         if answer:
-            return answer if isinstance(answer, str) else Reason.CONDITION
+            return answer if isinstance(answer, str) else f"{Reason.CONDITION}: skip {_called(predicate)}"
     return None
+
+
+def _called(predicate: Condition) -> str:
+    """Return what a predicate is called, without the module it is in."""
+    name = getattr(predicate, "__qualname__", None) or type(predicate).__qualname__
+    return str(name).rpartition("<locals>.")[2]

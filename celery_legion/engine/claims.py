@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from celery_legion.codec import CodecError, Message, decode, encode, evaluate
 from celery_legion.config import Config
 from celery_legion.engine.dispatch import Dispatch
-from celery_legion.errors import LegionError
 from celery_legion.header import Header
 from celery_legion.hook import Hooks
 from celery_legion.interop import celery_schedule
-from celery_legion.job import Job
+from celery_legion.job import Job, Overlap
 from celery_legion.planner import Plan
+from celery_legion.push import check_push, read_push
 from celery_legion.run import Kind, State, run_id
 from celery_legion.stores.base import Claim, Lapse, Request, Unsent
 
@@ -25,17 +24,6 @@ logger = logging.getLogger(__name__)
 
 EXPIRY_GRACE = timedelta(seconds=5)
 """How long after a message's expiry its worker may still say that it has expired."""
-
-
-class PushError(LegionError, ValueError):
-    """A push cannot be read or names no job."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"a push was put aside: {self.problem}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,22 +63,21 @@ class Claims:
             owes = self._owes(job)
             yield Asked(claim=Claim(job=job.name, fire_time=plan.until, mark=mark, lapses=lapses, owes=owes))
 
-    def of_push(self, request: Request, jobs: Any, now: datetime) -> Asked:
-        """Return the claim of a push.
+    def of_push(self, request: Request, jobs: Mapping[str, Job], now: datetime) -> Asked:
+        """Return the claim of a push, with its arguments instead of the job's where it gives some.
 
         Raises:
-            PushError: It is no JSON object, or names no job.
+            PushError: It cannot be read, names no job, or gives arguments to a command.
         """
-        try:
-            data = json.loads(request.body)
-        except (ValueError, RecursionError) as exc:
-            raise PushError(f"it is no JSON ({exc})") from exc
-        if not isinstance(data, dict) or not isinstance(data.get("job"), str):
-            raise PushError('it is no JSON object with a "job"')
-        job = jobs.get(data["job"])
-        if job is None:
-            raise PushError(f"no job is named {data['job']!r}")
-        return self._run(job, now, None, (), Kind.PUSHED, request.id, now)
+        push = read_push(request.body)
+        job = check_push(push, jobs.get(push.job), jobs)
+        given = replace(job, args=job.args if push.args is None else push.args, kwargs={**job.kwargs, **push.kwargs})
+        return self._run(job, now, None, (), Kind.PUSHED, request.id, now, given=given)
+
+    def of_order(self, job: Job, run: str, kind: Kind, now: datetime, *, unlocked: bool) -> Asked:
+        """Return the claim of a run that someone asks for by hand; *unlocked* takes no lock."""
+        free = replace(job, policy=replace(job.policy, overlap=Overlap.ALLOW)) if unlocked else job
+        return self._run(free, now, None, (), kind, run, now)
 
     def again(self, unsent: Unsent, job: Job | None) -> Dispatch | None:
         """Return the dispatch of a run that was claimed and never confirmed: the same message under the same id.
@@ -127,10 +114,11 @@ class Claims:
         kind: Kind,
         run: str,
         now: datetime,
+        given: Job | None = None,
     ) -> Asked:
         error: Exception | None = None
         try:
-            message = evaluate(job, now)
+            message = evaluate(given or job, now)
         except Exception as exc:
             # A user's lazy argument failed: the fire is claimed all the same, so that it is accounted for.
             message, error = Message(task=job.action.task), exc

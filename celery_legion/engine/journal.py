@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
+from celery_legion.clock import isoformat
 from celery_legion.engine.claims import Asked
+from celery_legion.run import State
 from celery_legion.stores.base import Granted, Verdict
 
 logger = logging.getLogger(__name__)
@@ -22,9 +24,11 @@ class Journal:
         """Log one claim's verdict. What is normal is INFO; what someone should look at is louder, and said once."""
         job = one.claim.job
         for lapse in one.claim.lapses:
-            logger.warning(
-                "job %s: %d fires up to %s %s (%s)", job, lapse.count, lapse.last, lapse.state.value, lapse.reason
-            )
+            # What is skipped is as somebody wished it; what is missed nobody did.
+            level = logging.INFO if lapse.state is State.SKIPPED else logging.WARNING
+            many = f"{lapse.count} fires up to" if lapse.count > 1 else "fire"
+            text = "job %s: %s %s %s (%s)"
+            logger.log(level, text, job, many, isoformat(lapse.last), lapse.state.value, lapse.reason)
         late = now - one.claim.fire_time
         if verdict.granted is Granted.RUN:
             self._shunned.discard(job)

@@ -37,6 +37,10 @@ class Planning:
             next_after=self._agenda.next_after,
         )
 
+    def refusal(self, job: Job, now: datetime) -> str | None:
+        """Return why a run of *job* must not begin now, None if it may: it is paused, or a condition says no."""
+        return Reason.PAUSED if self._is_paused(job.name, now) else self._judge(job, now)
+
     def _is_paused(self, name: str, now: datetime) -> bool:
         pauses = (self.pauses.get(name), self.pauses.get("*"))
         return any(pause is not None and (pause.until is None or now < pause.until) for pause in pauses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,6 +24,7 @@ class Capture:
 
     def __init__(self, limit: int) -> None:
         self._tail = Tail(limit)
+        self.on_news: Callable[[], object] = lambda: None
         self._last: logging.LogRecord | None = None
         _install()
         _capturing.set(self)
@@ -30,6 +32,11 @@ class Capture:
     def write(self, text: str) -> None:
         """Take in what was printed."""
         self._tail.feed(text.encode("utf-8", "backslashreplace"))
+        self.on_news()
+
+    def tail(self) -> str | None:
+        """Return the end of what was written so far; None if nothing was."""
+        return self._tail.text()
 
     def log(self, record: logging.LogRecord, text: str) -> None:
         """Take in a record, once, however many loggers it passes."""

@@ -25,6 +25,7 @@ from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.current import CurrentRun, current_run
 from celery_legion.worker.output import Output
 from celery_legion.worker.process import GRACE, CommandProcess, Exit
+from celery_legion.worker.progress import Progress
 
 LOGGER = "celery_legion.job."
 """The logger of a job's output is this and the job's name."""
@@ -117,16 +118,23 @@ class Commands:
         log: logging.Logger,
     ) -> int:
         output = Output(log, job.name, self.context.config.output_limit, command.values())
+        progress = Progress(self.context, run, lambda: output.tail)
+
+        def on_output(is_error: bool, data: bytes) -> None:
+            output.feed(is_error, data)
+            progress.note()
+
         process = CommandProcess(
             command,
             {**os.environ, **dict(command.env), **run.environment()},
-            on_output=output.feed,
+            on_output=on_output,
             on_start=lambda shim, pid: self._launched(request, backlog, Launch(run.id, run.token, shim, pid)),
             on_asked=lambda: self._asked(run),
         )
         try:
             exit_ = process.run()
         finally:
+            progress.close()
             # Also when the task is being killed: then another process records the end, and this only adds to it.
             setattr(request, EXIT_CODE, None if process.exit is None else process.exit.code)
             setattr(request, OUTPUT, output.close())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 
 from celery_legion.command import MASK
@@ -23,32 +25,53 @@ def visible(text: str) -> str:
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+UTF_8 = getincrementaldecoder("utf-8")
+
+
 class Tail:
-    """The last bytes of a stream, in memory that does not grow with it."""
+    """The last bytes of a stream, in memory that does not grow with it; read by another thread, too.
+
+    What is no UTF-8 is escaped, and NUL replaced, before it is counted: the text's own bytes are what is left out
+    and kept.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.total = 0
         self._data = bytearray()
+        self._decoder = UTF_8(errors="backslashreplace")
+        self._guard = threading.Lock()
 
     def feed(self, data: bytes) -> None:
         """Take in what was written."""
-        self.total += len(data)
-        self._data += data[-self.limit :]
-        if len(self._data) > 2 * self.limit:
-            del self._data[: -self.limit]
+        # Most of what is written needs no second look.
+        plain = data.isascii() and b"\0" not in data and not self._decoder.getstate()[0]
+        self._take(data if plain else self._clean(data, final=False))
+
+    def close(self) -> None:
+        """Take in what was the beginning of a character, and no more came of it."""
+        self._take(self._clean(b"", final=True))
 
     def text(self) -> str | None:
-        """Return the tail as text, None if nothing was written.
-
-        Says in its first line how much was left out. What is no UTF-8 is escaped, and NUL replaced.
-        """
-        if not self.total:
+        """Return the tail as text, None if nothing was written. Says in its first line how much was left out."""
+        with self._guard:
+            total, data = self.total, bytes(self._data[-self.limit :])
+        if not total:
             return None
-        text = bytes(self._data[-self.limit :]).decode("utf-8", "backslashreplace")
-        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        left_out = self.total - self.limit
+        # A character that the cut went through is left out as a whole.
+        text = data.decode("utf-8", "ignore")
+        left_out = total - len(text.encode())
         return f"[{left_out} bytes before this are in the log]\n{text}" if left_out > 0 else text
+
+    def _clean(self, data: bytes, final: bool) -> bytes:
+        return self._decoder.decode(data, final).replace("\0", "\N{REPLACEMENT CHARACTER}").encode()
+
+    def _take(self, data: bytes) -> None:
+        with self._guard:
+            self.total += len(data)
+            self._data += data[-self.limit :]
+            if len(self._data) > 2 * self.limit:
+                del self._data[: -self.limit]
 
 
 class Mask:
@@ -114,6 +137,11 @@ class Output:
         self._pending = {False: b"", True: b""}
         self._tail = Tail(limit)
 
+    @property
+    def tail(self) -> str | None:
+        """The end of what was written so far, None if nothing was."""
+        return self._tail.text()
+
     def feed(self, is_error: bool, data: bytes) -> None:
         """Take in what was written."""
         self._take(is_error, self._masks[is_error].feed(data))
@@ -125,6 +153,7 @@ class Output:
             rest, self._pending[is_error] = self._pending[is_error], b""
             if rest:
                 self._write_lines(is_error, [rest])
+        self._tail.close()
         return self._tail.text()
 
     def _take(self, is_error: bool, data: bytes) -> None:

@@ -27,7 +27,7 @@ from celery.worker import state as worker_state
 from celery_legion import command
 from celery_legion.context import Context
 from celery_legion.errors import CommandTimeoutError, RunInterruptedError, StoreError
-from celery_legion.run import Reason, State
+from celery_legion.run import Kind, Reason, State
 from celery_legion.stores.base import Outcome, debt_id
 from celery_legion.worker.acts import Act, End, Leave, Park, describe
 from celery_legion.worker.backlog import Backlog
@@ -36,6 +36,7 @@ from celery_legion.worker.capture import Capture
 from celery_legion.worker.commands import EXIT_CODE, OUTPUT, PID
 from celery_legion.worker.current import CurrentRun, current_run, raw_header, read_run, read_token
 from celery_legion.worker.hooks import HookRunner
+from celery_legion.worker.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ SECOND_THOUGHTS = timedelta(seconds=1)
 NO_TIME = timedelta(0)
 
 SETTLED, FAILED, STARTED = "legion_settled", "legion_failed", "legion_started_at"
-CAPTURE, HOOK_ERROR, GRACE, LINGERS = "legion_capture", "legion_hook_error", "legion_grace", "legion_lingers"
+CAPTURE, PROGRESS = "legion_capture", "legion_progress"
+HOOK_ERROR, GRACE, LINGERS = "legion_hook_error", "legion_grace", "legion_lingers"
 """Marks on a task's request context, which Celery makes once per execution in each process."""
 
 
@@ -85,8 +87,14 @@ class Recorder:
             self.begun.execute(run.id)
         setattr(task.request, HOOK_ERROR, self.hooks.before(run))
         job = self.context.registry.find(run.job)
-        if job is not None and job.policy.capture_output and task.name != command.TASK:
-            setattr(task.request, CAPTURE, Capture(self.context.config.output_limit))
+        # Who runs a job by hand wants to see what it says.
+        captured = run.kind is Kind.MANUAL or (job is not None and job.policy.capture_output)
+        if captured and task.name != command.TASK:
+            capture = Capture(self.context.config.output_limit)
+            progress = Progress(self.context, run, capture.tail)
+            capture.on_news = progress.note
+            setattr(task.request, CAPTURE, capture)
+            setattr(task.request, PROGRESS, progress)
 
     def on_postrun(self, task: Any, state: str | None, retval: Any, **_: Any) -> None:
         """Record how the attempt ended, when nothing of it is executed any more."""
@@ -95,6 +103,7 @@ class Recorder:
             return
         capture = getattr(task.request, CAPTURE, None)
         if capture is not None:
+            getattr(task.request, PROGRESS).close()
             setattr(task.request, OUTPUT, capture.close())
         try:
             self._record(run, task, state, retval)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from celery_legion.engine import Dispatch
+from celery_legion.engine import Dispatch, Engine, OneShot
 from celery_legion.stores.memory import MemoryStore
 
 START = datetime(2026, 3, 2, 12, 0, 30, tzinfo=UTC)
@@ -40,3 +40,8 @@ class Broker:
 
 def history(store: MemoryStore, job: str = "j") -> list[tuple[str, str | None, int]]:
     return [(record.state.value, record.reason, record.count) for record in store.runs(job, 50)]
+
+
+def single_pass(engine: Engine) -> int:
+    """Do what a one-shot beside *engine* does, and return how many runs it has claimed."""
+    return OneShot(engine.context, lambda dispatch, producer: None).run_due()

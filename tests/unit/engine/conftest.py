@@ -11,7 +11,7 @@ from celery import Celery
 
 from celery_legion.context import Context
 from celery_legion.engine import Dispatch, Engine
-from celery_legion.engine import passes as passes_module
+from celery_legion.engine import dispatcher as dispatcher_module
 from celery_legion.errors import BrokerUnavailableError
 from celery_legion.stores.memory import MemoryStore
 from tests.unit.engine.bench import Broker, FakeClock
@@ -51,7 +51,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
                     made.sent.append(dispatch)
             return [dispatch.run_id for dispatch in dispatches if dispatch.accepted]
 
-    monkeypatch.setattr(passes_module, "Publisher", FakePublisher)
+    monkeypatch.setattr(dispatcher_module, "Publisher", FakePublisher)
     return made
 
 

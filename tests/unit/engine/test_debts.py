@@ -18,7 +18,7 @@ from celery_legion.hook import TASK
 from celery_legion.run import State
 from celery_legion.stores.base import Claim, Lapse, Outcome, Request
 from celery_legion.stores.memory import MemoryStore
-from tests.unit.engine.bench import MINUTE, START, Broker, FakeClock
+from tests.unit.engine.bench import MINUTE, START, Broker, FakeClock, single_pass
 
 ENTRY = {"task": "t", "schedule": 7 * 24 * 3600}
 
@@ -179,7 +179,7 @@ def test_nothing_is_put_off_while_the_broker_is_away(
 
 def test_a_single_pass_sends_debts_too(engine: Engine, broker: Broker, store: MemoryStore) -> None:
     owe(engine, store)
-    engine.run_once()
+    single_pass(engine)
 
     assert [sent.message.args for sent in hooks(broker)] == [("p1:0", "j")]
 

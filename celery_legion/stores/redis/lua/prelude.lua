@@ -260,9 +260,9 @@ local function readable(text)
   -- Longer forms than needed, and halves of surrogate pairs.
   local wrong = string.find(text, '\224[\128-\159]') or string.find(text, '\237[\160-\191]')
     or string.find(text, '\240[\128-\143]') or string.find(text, '\244[\144-\191]')
-  local rest = string.gsub(text, '[\194-\223][\128-\191]', '')
-  rest = string.gsub(rest, '[\224-\239][\128-\191][\128-\191]', '')
-  rest = string.gsub(rest, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  local rest = string.gsub(text, '[\194-\223][\128-\191]', '.')
+  rest = string.gsub(rest, '[\224-\239][\128-\191][\128-\191]', '.')
+  rest = string.gsub(rest, '[\240-\244][\128-\191][\128-\191][\128-\191]', '.')
   if not wrong and not string.find(rest, '[\128-\255]') then return text end
   return (string.gsub(text, '[\128-\255]', '?'))
 end

@@ -1,0 +1,73 @@
+"""Following a run: what it writes, as the store has it, until it is over."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+
+import click
+
+from celery_legion.context import Context
+from celery_legion.lookup import is_over
+from celery_legion.run import Record
+
+POLL = 0.2
+"""Seconds between two looks; a worker tells the store twice a second at most."""
+
+LEFT_OUT = re.compile(r"\A\[(\d+) bytes before this are in the log\]\n")
+
+
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What could steer a terminal; a program's own colours go with it."""
+
+
+def write_output(text: str) -> None:
+    """Write what a run has printed to standard output, control characters escaped except tabs and ends of line."""
+    text = text.replace("\r\n", "\n")
+    click.echo(STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text), nl=False)
+
+
+class Follower:
+    """What is new in the tail of a run's output, each time it is looked at."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._token = 0
+
+    def news(self, record: Record) -> str:
+        """Return what was written since the last look, with a note for what the tail no longer has."""
+        if record.token != self._token:
+            again = f"\n[attempt {record.attempt}]\n" if self._seen else ""
+            self._token, self._seen = record.token, 0
+            return again + self._since(record)
+        return self._since(record)
+
+    def _since(self, record: Record) -> str:
+        output = record.output or ""
+        found = LEFT_OUT.match(output)
+        before = int(found[1]) if found else 0
+        tail = (output[found.end() :] if found else output).encode("utf-8", "replace")
+        missing, fresh = before - self._seen, max(0, before + len(tail) - self._seen)
+        self._seen = max(self._seen, before + len(tail))
+        note = f"[{missing} bytes before this are in the log]\n" if missing > 0 else ""
+        return note + tail[len(tail) - min(fresh, len(tail)) :].decode("utf-8", "replace")
+
+
+def follow(
+    context: Context, record: Record, write: Callable[[str], object], pause: Callable[[float], object] = time.sleep
+) -> Iterator[Record]:
+    """Hand all that the run writes to *write*, and yield its record at each look; the last one is of its end.
+
+    Raises:
+        StoreUnavailableError: The store does not answer.
+    """
+    follower = Follower()
+    while True:
+        if news := follower.news(record):
+            write(news)
+        yield record
+        if is_over(record):
+            return
+        pause(POLL)
+        record = context.store.get(record.id or "") or record

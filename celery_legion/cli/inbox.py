@@ -1,0 +1,63 @@
+"""``celery legion inbox``: pushes that wait, and those that were put aside."""
+
+from __future__ import annotations
+
+import click
+from rich.text import Text
+
+from celery_legion.cli import render
+from celery_legion.cli.grid import Cell, Column, cell, lay_out, write_lines, write_plain
+from celery_legion.cli.session import Command, open_context
+from celery_legion.clock import isoformat
+from celery_legion.stores.base import Aside, Request
+from celery_legion.stores.data import ASIDE_LIMIT
+
+SHOWN = 1000
+BODY_SHOWN = 200
+COLUMNS = (Column("State"), Column("Push"), Column("Body", least=20), Column("Why", least=16))
+
+
+@click.command("inbox", cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="What waits and what was put aside, with the bodies as pushed.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Show the pushes that wait for a scheduler, and those that could not be handled, with the reason.
+
+    Example: celery -A shop legion inbox
+    """
+    context = open_context(ctx)
+    waiting, asides = context.store.requests(SHOWN), context.store.asides(ASIDE_LIMIT)
+    if as_json:
+        render.write_json(
+            {
+                "waiting": [{"id": request.id, "body": request.body} for request in waiting],
+                "put_aside": [
+                    {"id": one.request.id, "body": one.request.body, "why": one.why, "at": isoformat(one.at)}
+                    for one in asides
+                ],
+            }
+        )
+        return
+    if not waiting and not asides:
+        click.echo("the inbox is empty, and nothing was put aside")
+        return
+    now = context.clock.now()
+    rows = [_waiting(request) for request in waiting] + [_aside(one, render.ago(one.at, now)) for one in asides]
+    out = render.console()
+    if out.is_terminal:
+        write_lines(lay_out(COLUMNS, rows, out.width), out)
+    else:
+        write_plain(COLUMNS, rows)
+
+
+def _waiting(request: Request) -> list[Cell]:
+    return [cell(Text("waits", style="cyan")), cell(request.id[:8]), cell(_body(request)), cell("–")]
+
+
+def _aside(one: Aside, when: str) -> list[Cell]:
+    state = Text(f"put aside {when}", style="yellow")
+    return [cell(state), cell(one.request.id[:8]), cell(_body(one.request)), cell(render.printable(one.why))]
+
+
+def _body(request: Request) -> str:
+    return render.printable(request.body[:BODY_SHOWN])

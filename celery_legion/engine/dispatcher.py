@@ -1,0 +1,211 @@
+"""The dispatcher: from due fires and pushes to claims, and from granted claims to messages known to be sent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TypeVar
+from uuid import uuid4
+
+from celery_legion.clock import MILLISECOND, from_ms
+from celery_legion.context import Context
+from celery_legion.engine.agenda import Agenda, Standing
+from celery_legion.engine.claims import Asked, Claims
+from celery_legion.engine.debts import Debts
+from celery_legion.engine.delivery import Delivery
+from celery_legion.engine.journal import Journal
+from celery_legion.engine.planning import Planning
+from celery_legion.engine.publisher import Publisher, Send
+from celery_legion.job import Job
+from celery_legion.planner import Rules, trigger_print
+from celery_legion.push import PushError
+from celery_legion.stores.base import CLAIM_LIMIT, Granted, Request, SchedulerInfo, Sight, Verdict
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SIGHT_LIMIT = 500
+REAP_LIMIT = 200
+INBOX_LIMIT = 100
+
+
+class DeposedError(Exception):
+    """Another scheduler leads by now; what was to be claimed is its to claim."""
+
+
+class Dispatcher:
+    """What a leading scheduler and a one-shot have in common: the one path from a job to its message.
+
+    *send* sends one dispatch through a producer; it is the scheduler's ``apply_entry``.
+    """
+
+    def __init__(self, context: Context, send: Send) -> None:
+        self.context = context
+        self.config = context.config
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self.jobs: Mapping[str, Job] = {}
+        self.agenda = Agenda()
+        window = self.config.catch_up_window
+        self.claims = Claims(context.app, self.config, context.enabled, context.registry.hooks_of)
+        publisher = Publisher(context.app, self.config.broker_timeout, context.clock.monotonic)
+        self.delivery = Delivery(
+            lambda: context.store, publisher, send, retention=context.store_options.retention, patience=window
+        )
+        self.debts = Debts(lambda: context.store, publisher, send, self._queue_of)
+        rules = Rules(catch_up=self.config.catch_up, window=window, grace=self.config.late_after)
+        self.planning = Planning(rules, self.agenda)
+        self._journal = Journal(self.config.late_after)
+
+    def introduce(self) -> SchedulerInfo:
+        """Return what this scheduler says of itself."""
+        return SchedulerInfo(
+            app=str(self.context.app.main or ""),
+            fingerprint=self.context.registry.fingerprint(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+
+    def load(self, jobs: Mapping[str, Job], mark: datetime) -> None:
+        """Start over with *jobs*; those that the store sees for the first time have *mark* as theirs."""
+        self.jobs = jobs
+        enabled = [job for job in jobs.values() if job.enabled]
+        sights: dict[str, Sight] = {}
+        for some in chunks(enabled, SIGHT_LIMIT):
+            prints = {job.name: trigger_print(job.trigger) for job in some}
+            sights.update(self.context.store.sight(prints, mark))
+        self.planning.pauses = self.context.store.pauses()
+        self.agenda.load(enabled, sights)
+        for name, problem in self.agenda.broken.items():
+            logger.error("job %s has no next fire: %s", name, problem)
+
+    def tell_marks(self) -> None:
+        """Tell a store that has lost what it knew where all jobs stood."""
+        standings: dict[datetime, list[Standing]] = defaultdict(list)
+        for standing in self.agenda.standings.values():
+            standings[standing.mark].append(standing)
+        for mark, some in standings.items():
+            for part in chunks(some, SIGHT_LIMIT):
+                self._tell(mark, part)
+
+    def claim_due(self, due: Sequence[Standing], now: datetime, epoch: int | None) -> int:
+        """Claim what is due of these standings and send it; return how many runs were claimed.
+
+        Raises:
+            DeposedError: This scheduler leads no more at *epoch*.
+        """
+        asked: list[Asked] = []
+        owners: list[Standing] = []
+        for standing in due:
+            try:
+                made = list(self.claims.of_plan(standing.job, standing.mark, self.planning.plan(standing, now), now))
+            except Exception:
+                logger.exception(
+                    "job %s cannot be planned; it is left out until the schedule is loaded again", standing.job.name
+                )
+                continue
+            asked += made
+            owners += [standing] * len(made)
+        marks: dict[str, datetime | None] = {}
+        claimed = 0
+        for some in chunks(list(zip(asked, owners, strict=True)), CLAIM_LIMIT):
+            verdicts = self.claim([one for one, _ in some], epoch, now)
+            for (one, standing), verdict in zip(some, verdicts, strict=True):
+                claimed += verdict.granted is Granted.RUN
+                marks[standing.job.name] = verdict.mark if verdict.granted is Granted.STALE else one.claim.fire_time
+                if verdict.granted is Granted.DEPOSED:
+                    raise DeposedError
+        forgotten: dict[datetime, list[Standing]] = defaultdict(list)
+        for standing in due:
+            if (mark := marks.get(standing.job.name)) is not None:
+                self.agenda.settle(standing, mark)
+            elif standing.job.name in marks:
+                forgotten[standing.mark].append(standing)
+        for at, standings in forgotten.items():
+            self._remind(at, standings)
+        return claimed
+
+    def claim_pushes(self, requests: Sequence[Request], now: datetime, epoch: int | None) -> int:
+        """Claim what the inbox asks for and send it; what cannot be handled is put aside with its reason.
+
+        Returns how many runs were claimed.
+
+        Raises:
+            DeposedError: This scheduler leads no more at *epoch*; the requests stay in the inbox.
+        """
+        asked, refused = [], []
+        for request in requests:
+            try:
+                asked.append(self.claims.of_push(request, self.jobs, whole_ms(now)))
+            except PushError as exc:
+                refused.append((request.id, exc))
+        verdicts = self.claim(asked, epoch, now)
+        if any(verdict.granted is Granted.DEPOSED for verdict in verdicts):
+            raise DeposedError
+        for request_id, error in refused:
+            logger.error("push %s is put aside: %s", request_id, error.problem)
+            self.context.store.put_aside(request_id, error.problem)
+        if asked:
+            self.context.store.ack([one.claim.run_id or "" for one in asked])
+        return sum(verdict.granted is Granted.RUN for verdict in verdicts)
+
+    def claim(self, asked: Sequence[Asked], epoch: int | None, now: datetime) -> list[Verdict]:
+        """Claim, then publish and confirm what was granted; returns the verdicts, in order."""
+        if not asked:
+            return []
+        verdicts = self.context.store.claim([one.claim for one in asked], self.owner, epoch, self.config.leader_lease)
+        granted = []
+        for one, verdict in zip(asked, verdicts, strict=True):
+            self._journal.write(one, verdict, now)
+            if verdict.granted is Granted.RUN and one.dispatch is not None:
+                if one.error is not None:
+                    self.delivery.refuse(one.dispatch, one.error)
+                else:
+                    granted.append(one.dispatch)
+        self.delivery.deliver(granted)
+        return verdicts
+
+    def send_again(self, now: datetime, older_than: timedelta) -> None:
+        """Send again what was claimed longer than *older_than* ago and never confirmed."""
+        self.delivery.send_again(now, older_than, self.jobs, self.claims)
+
+    def send_hooks(self) -> None:
+        """Send hooks that are owed to the workers."""
+        self.delivery.attempt(self.debts.send)
+
+    def reap(self) -> None:
+        """End what nobody else will."""
+        for record in self.context.store.reap(REAP_LIMIT):
+            logger.error("run %s of %s ended as %s (%s)", record.id, record.job, record.state.value, record.reason)
+
+    def _remind(self, mark: datetime, standings: Sequence[Standing]) -> None:
+        """Tell a store that has lost its marks where these jobs stood, so that no fire is lost with them."""
+        logger.warning("the store has lost the marks of %d jobs; it is told them again", len(standings))
+        sights = self._tell(mark, standings)
+        for standing in standings:
+            self.agenda.settle(standing, sights[standing.job.name].mark)
+
+    def _tell(self, mark: datetime, standings: Sequence[Standing]) -> dict[str, Sight]:
+        prints = {standing.job.name: trigger_print(standing.job.trigger) for standing in standings}
+        return self.context.store.sight(prints, mark)
+
+    def _queue_of(self, name: str) -> str | None:
+        job = self.jobs.get(name)
+        return None if job is None else self.claims.queue(job)
+
+
+def whole_ms(moment: datetime) -> datetime:
+    """Return *moment* cut to milliseconds: a fire's identity has no finer ones."""
+    return from_ms((moment - from_ms(0)) // MILLISECOND)
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    """Yield *items* in lists of at most *size*."""
+    iterator = iter(items)
+    while some := list(islice(iterator, size)):
+        yield some
