@@ -139,7 +139,8 @@ class Dispatcher:
             DeposedError: This scheduler leads no more at *epoch*; the requests stay in the inbox.
         """
         asked, refused = [], []
-        for request in requests:
+        # Other programs may have put one in twice.
+        for request in {request.id: request for request in requests}.values():
             try:
                 asked.append(self.claims.of_push(request, self.jobs, whole_ms(now)))
             except PushError as exc:

@@ -273,14 +273,14 @@ class InboxStore(Protocol):
         ...
 
     def ack(self, ids: Sequence[str]) -> None:
-        """Take handled requests out of the inbox. Ids that this store has not read from it are passed over."""
+        """Take handled requests out of the inbox, which have been read from it. Unknown ids are passed over."""
         ...
 
     def put_aside(self, request_id: str, why: str) -> bool:
         """Take a request that cannot be handled out of the inbox, and keep it with the reason.
 
         The newest :data:`~celery_legion.stores.data.ASIDE_LIMIT` are kept, each with the first
-        :data:`~celery_legion.stores.data.BODY_KEPT` characters of its body. False if it is not in the inbox.
+        :data:`~celery_legion.stores.data.BODY_KEPT` characters of its body and of the reason. False if it is not in the inbox.
         """
         ...
 

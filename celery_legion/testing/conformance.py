@@ -19,6 +19,7 @@ from celery_legion.testing.conformance_crowds import CrowdConformance
 from celery_legion.testing.conformance_debts import DebtConformance
 from celery_legion.testing.conformance_ends import EndConformance, ReapConformance, RetentionConformance
 from celery_legion.testing.conformance_hooks import OweConformance
+from celery_legion.testing.conformance_inbox import AsideConformance, RequestsConformance
 from celery_legion.testing.conformance_interrupts import InterruptConformance, RefusedConformance
 from celery_legion.testing.conformance_lapses import (
     LapseConformance,
@@ -34,6 +35,7 @@ from celery_legion.testing.conformance_lead import (
 )
 from celery_legion.testing.conformance_leases import HandBackConformance, ParkConformance, RenewConformance
 from celery_legion.testing.conformance_outputs import LeaveConformance, OutputConformance
+from celery_legion.testing.conformance_progress import PartialConformance, ProgressConformance
 from celery_legion.testing.conformance_reading import (
     LockConformance,
     ReadingConformance,
@@ -50,6 +52,8 @@ class StoreConformance(
     LeadConformance,
     ChangesConformance,
     InboxConformance,
+    RequestsConformance,
+    AsideConformance,
     SightConformance,
     ClaimConformance,
     PushConformance,
@@ -74,6 +78,8 @@ class StoreConformance(
     RefusedConformance,
     OutputConformance,
     LeaveConformance,
+    ProgressConformance,
+    PartialConformance,
     ReadingConformance,
     LockConformance,
     WorkerConformance,

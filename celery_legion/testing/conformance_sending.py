@@ -85,7 +85,7 @@ class SendingConformance(Case):
         store.sent(["job-1"])
         assert record(store, fire(1)) == before
 
-    def test_unknown_ids_are_passed_over(self, store: Store) -> None:
+    def test_unknown_ids_of_runs_are_passed_over(self, store: Store) -> None:
         store.sent([])
         store.sent(["nobody"])
         assert store.get("nobody") is None

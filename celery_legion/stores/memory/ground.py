@@ -240,7 +240,7 @@ class Ground:
         Its hooks are owed: to *hooks_by* for *hooks_lease*, who runs them itself, or to anyone.
         """
         run.state, run.reason, run.message, run.stop = state, reason, "", None
-        if run.partial and state is not State.SUCCEEDED:
+        if run.id in self.outputs and state is not State.SUCCEEDED:
             self.failures[run.job] = run.id
         run.ended_at = run.ended_at or self.moment
         for index in (self.unconfirmed, self.queued, self.live):

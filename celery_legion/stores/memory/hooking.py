@@ -55,7 +55,7 @@ class Hooking(Ground):
         if run is None:
             return record
         exit_code = run.exit_code if record.exit_code is None else record.exit_code
-        return replace(record, exit_code=exit_code, output=record.output or run.output)
+        return replace(record, exit_code=exit_code, output=run.output or record.output)
 
     @atomic
     def hooked(self, debt: str, error: str | None) -> bool:

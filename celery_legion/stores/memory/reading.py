@@ -42,7 +42,7 @@ class Reading(Ground):
         if request is None:
             return False
         kept = replace(request, body=request.body[:BODY_KEPT])
-        self.aside.appendleft(Aside(request=kept, why=why, at=cut(self.moment)))
+        self.aside.appendleft(Aside(request=kept, why=why[:BODY_KEPT], at=cut(self.moment)))
         return True
 
     @atomic

@@ -212,11 +212,11 @@ class Running(Ground):
     def progress(self, run_id: str, token: int, output: str) -> bool:
         """See :meth:`.RunStore.progress`."""
         run = self.all_runs.get(run_id)
-        if run is None or run.state is not State.RUNNING or run.token != token or not output:
+        if run is None or run.state is not State.RUNNING or run.left or run.token != token or not output:
             return False
         run.output = output
         self.keep_output(run, self.retention, failed=False)
-        run.partial = True
+        run.partial = run.output is not None
         return True
 
     @atomic
@@ -229,7 +229,7 @@ class Running(Ground):
         run.exit_code = exit_code if run.exit_code is None else run.exit_code
         if output and (run.output is None or run.partial):
             run.output = output
-            self.keep_output(run, self.retention)
+            self.keep_output(run, self.retention, failed=run.closed and run.state is not State.SUCCEEDED)
         if run.closed:
             self.let_go(run.lock, run.id)
         return True

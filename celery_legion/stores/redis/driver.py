@@ -32,7 +32,7 @@ from celery_legion.stores.base import (
     WorkerInfo,
 )
 from celery_legion.stores.redis.connection import Connection
-from celery_legion.stores.redis.inbox import Inbox
+from celery_legion.stores.redis.inbox import Inbox, read_request
 from celery_legion.stores.redis.reading import Reading
 from celery_legion.stores.redis.records import moment, pack, read_debt, read_run
 
@@ -54,7 +54,7 @@ class RedisStore(Inbox, Reading):
 
     def __init__(self, options: StoreOptions) -> None:
         self.options = options
-        super().__init__(Connection(options))
+        self.connection = Connection(options)
 
     # Scheduler
 
@@ -75,7 +75,7 @@ class RedisStore(Inbox, Reading):
             lead=lead,
             version=int(version),
             changes=tuple(changes),
-            requests=tuple(self._read_inbox(inbox)),
+            requests=tuple(read_request(text) for text in inbox),
             owed=bool(owed),
         )
 

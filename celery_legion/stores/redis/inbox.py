@@ -17,9 +17,7 @@ class Inbox:
     One that another program has pushed as bare JSON is brought into that form by whoever reads it first.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self._taken: dict[str, list[str]] = {}
+    connection: Connection
 
     def push(self, request: Request) -> None:
         """See :meth:`.InboxStore.push`."""
@@ -27,42 +25,27 @@ class Inbox:
 
     def requests(self, limit: int) -> list[Request]:
         """See :meth:`.InboxStore.requests`."""
-        return self._read_inbox(self.connection.run("requests", (limit,))) if limit > 0 else []
+        return [read_request(text) for text in self.connection.run("requests", (limit,))] if limit > 0 else []
 
     def ack(self, ids: Sequence[str]) -> None:
         """See :meth:`.InboxStore.ack`."""
-        texts = [text for run_id in ids for text in self._taken.pop(run_id, ())]
-        if texts:
-            self.connection.run("ack", texts)
+        if ids:
+            self.connection.run("ack", ids)
 
     def put_aside(self, request_id: str, why: str) -> bool:
         """See :meth:`.InboxStore.put_aside`."""
-        moved = False
-        for text in self._taken.pop(request_id, ()):
-            body = _read(text).body[:BODY_KEPT]
-            aside = json.dumps({"id": request_id, "body": body, "why": why})
-            moved = bool(self.connection.run("put_aside", (text, aside, ASIDE_LIMIT))) or moved
-        return moved
+        return bool(self.connection.run("put_aside", (request_id, why[:BODY_KEPT], ASIDE_LIMIT, 4 * BODY_KEPT)))
 
     def asides(self, limit: int) -> list[Aside]:
         """See :meth:`.InboxStore.asides`."""
         return [_read_aside(text) for text in self.connection.run("asides", (limit,))] if limit > 0 else []
 
-    def _read_inbox(self, texts: Sequence[str]) -> list[Request]:
-        """Return the requests, and remember as what they lie there."""
-        requests = [_read(text) for text in texts]
-        self._taken = {}
-        for request, text in zip(requests, texts, strict=True):
-            self._taken.setdefault(request.id, []).append(text)
-        return requests
 
-
-def _read(text: str) -> Request:
+def read_request(text: str) -> Request:
     request_id, _, body = text.partition(" ")
     return Request(id=request_id, body=body)
 
 
 def _read_aside(text: str) -> Aside:
-    at, _, rest = text.partition(" ")
-    data = json.loads(rest)
-    return Aside(request=Request(id=data["id"], body=data["body"]), why=data["why"], at=from_ms(int(at)))
+    at, request_id, body, why = json.loads(text)
+    return Aside(request=Request(id=request_id, body=body[:BODY_KEPT]), why=why, at=from_ms(int(at)))

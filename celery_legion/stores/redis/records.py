@@ -45,7 +45,7 @@ def read_debt(job: str, text: str, exit_code: str = "", output: str = "") -> Rec
     if "id" not in run:
         return read_lapse(job, text)[1]
     added = {name: value for name, value in (("exit", exit_code), ("output", output)) if value}
-    flat = [str(item) for pair in {**added, **run}.items() for item in pair]
+    flat = [str(item) for pair in {**run, **added}.items() for item in pair]
     record = read_run(run["id"], flat)
     assert record is not None
     return record

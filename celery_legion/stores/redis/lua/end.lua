@@ -16,7 +16,7 @@ for i = 1, #names do
   end
 end
 if ARGV[11] ~= '' then
-  run.output = ARGV[11]
+  run.output, run.partial = ARGV[11], nil
   keep_output(id, run.job, ARGV[3] ~= 'succeeded', ARGV[11], tonumber(ARGV[16]), tonumber(ARGV[17]))
 end
 finish(id, run, ARGV[3], ARGV[4], tonumber(ARGV[13]), tonumber(ARGV[12]), ARGV[14], tonumber(ARGV[15]))

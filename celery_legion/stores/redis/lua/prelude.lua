@@ -20,7 +20,7 @@
 --   outputs             zset    id of a run with output -> when; output_bytes: int, the size of all
 --   outputs:<job>       list    ids of a job's runs with output, newest first; failures: hash job -> the last failed one
 --   inbox               list    pushes, oldest last: each its id, a space and its body, or as another program put it there
---   aside               list    pushes that could not be handled, newest first: each "ms JSON"
+--   aside               list    pushes that could not be handled, newest first: each a JSON list of ms, id, body, why
 --   pushes              int     counter of pushes that came without an id
 --   version             int     of the schedule; changed: zset job -> version; jobs, pauses: hash job -> JSON
 --   heard               int     when a scheduler or worker was last heard of
@@ -193,7 +193,7 @@ end
 -- to `by` for `lease` ms, who runs them itself, or to anyone.
 local function finish(id, run, state, reason, dedup, dying, by, lease)
   run.state, run.reason, run.ended = state, reason or '', run.ended or now
-  if run.partial == '1' and state ~= 'succeeded' then redis.call('HSET', key('failures'), run.job, id) end
+  if state ~= 'succeeded' and redis.call('HEXISTS', key('run:' .. id), 'output') == 1 then redis.call('HSET', key('failures'), run.job, id) end
   redis.call('HSET', key('run:' .. id), 'state', state, 'reason', run.reason, 'ended', run.ended)
   redis.call('HDEL', key('run:' .. id), 'msg', 'stop')
   redis.call('ZREM', key('unsent'), id)
@@ -287,6 +287,15 @@ local function read_inbox(limit)
     requests[#requests + 1] = text
   end
   return requests
+end
+
+-- The texts of a request among the oldest in the inbox, which are those that have been read.
+local function requests_of(id)
+  local texts = {}
+  for _, text in ipairs(redis.call('LRANGE', key('inbox'), -1000, -1)) do
+    if string.sub(text, 1, #id + 1) == id .. ' ' then texts[#texts + 1] = text end
+  end
+  return texts
 end
 
 local function bump(name)
