@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from math import isfinite
+from typing import Any
 
 from celery_legion.errors import LegionError, did_you_mean
 from celery_legion.job import NOTHING, ActionKind, Job
@@ -65,7 +66,7 @@ def read_push(body: str) -> Push:
     """
     _measure(body)
     try:
-        data = json.loads(body, parse_constant=_refuse)
+        data = strict_json(body)
     except (ValueError, RecursionError) as exc:
         raise PushError(f"it is no JSON ({exc})") from exc
     if not isinstance(data, dict) or not isinstance(data.get("job"), str):
@@ -101,5 +102,18 @@ def _measure(body: str) -> None:
         raise PushError(f"it has {len(body)} characters, and {LONGEST} are the most; send a reference to the data")
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+def strict_json(text: str) -> Any:
+    """Return what *text* says in JSON.
+
+    Raises:
+        ValueError: It is none; NaN and what becomes infinity are none either, unlike in Python's own reading.
+        RecursionError: It is nested too deeply.
+    """
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not isfinite(value):
+        raise ValueError(f"{number} is no JSON number")
+    return value

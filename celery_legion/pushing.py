@@ -17,6 +17,9 @@ from celery_legion.stores.base import Aside, Request
 
 POLL = 0.02
 
+SLACK = timedelta(seconds=5)
+"""How long before it is waited for a push may have come to its skip."""
+
 LOOKED_AT = 1000
 """Most requests of the inbox, and records of a job, among which a push is looked for."""
 
@@ -61,11 +64,14 @@ def await_push(context: Context, run_id: str, job: str, patience: timedelta) -> 
     """
     deadline = time.monotonic() + patience.total_seconds()
     store = context.store
+    since = store.now()
     while True:
         record = store.get(run_id)
         if record is not None:
             return Pushed(id=run_id, record=record)
-        if all(request.id != run_id for request in store.requests(LOOKED_AT)):
+        waiting = store.requests(LOOKED_AT)
+        # Behind that many it cannot be seen.
+        if len(waiting) < LOOKED_AT and all(request.id != run_id for request in waiting):
             break
         if time.monotonic() >= deadline:
             return Pushed(id=run_id)
@@ -74,6 +80,6 @@ def await_push(context: Context, run_id: str, job: str, patience: timedelta) -> 
     record = store.get(run_id)
     if record is None:
         skips = (one for one in store.runs(job, LOOKED_AT) if one.id is None and one.kind is Kind.PUSHED)
-        record = next(skips, None)
+        record = next((one for one in skips if one.ended_at is not None and one.ended_at >= since - SLACK), None)
     aside = next((one for one in store.asides(LOOKED_AT) if one.request.id == run_id), None)
     return Pushed(id=run_id, record=None if aside else record, aside=aside)

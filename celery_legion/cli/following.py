@@ -28,6 +28,13 @@ def write_output(text: str) -> None:
     click.echo(STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text), nl=False)
 
 
+def how_it_ended(record: Record) -> str:
+    """Return how a run that was followed has ended, in words."""
+    if not is_over(record):
+        return "is no longer known to the store"
+    return f"is over: {record.state.value}" + (f" ({record.reason})" if record.reason else "")
+
+
 class Follower:
     """What is new in the tail of a run's output, each time it is looked at."""
 
@@ -57,7 +64,9 @@ class Follower:
 def follow(
     context: Context, record: Record, write: Callable[[str], object], pause: Callable[[float], object] = time.sleep
 ) -> Iterator[Record]:
-    """Hand all that the run writes to *write*, and yield its record at each look; the last one is of its end.
+    """Hand all that the run writes to *write*, and yield its record at each look.
+
+    The last one is of its end, unless the store has forgotten the run before.
 
     Raises:
         StoreUnavailableError: The store does not answer.
@@ -70,4 +79,7 @@ def follow(
         if is_over(record):
             return
         pause(POLL)
-        record = context.store.get(record.id or "") or record
+        found = context.store.get(record.id or "")
+        if found is None:
+            return
+        record = found

@@ -9,6 +9,7 @@ import click
 
 from celery_legion.cli import render
 from celery_legion.cli.history import dump
+from celery_legion.cli.names import RunId
 from celery_legion.cli.session import Command, open_context
 from celery_legion.interruption import Interrupted, Verdict, interrupt
 from celery_legion.run import Record
@@ -17,7 +18,7 @@ EXIT_CODES = {Verdict.ENDED: 0, Verdict.NOT_RUNNING: 5, Verdict.REFUSED: 6, Verd
 
 
 @click.command("interrupt", cls=Command)
-@click.argument("target", metavar="RUN|JOB|PID")
+@click.argument("target", metavar="RUN|JOB|PID", type=RunId())
 @click.option("--signal", default="TERM", show_default=True, help="The signal that is sent first.")
 @click.option("--grace", default="5s", show_default=True, help="How long after it SIGKILL follows.")
 @click.option("--wait", default=None, help="How long to wait for the end.  [default: renewal, grace and 15 s]")
@@ -31,7 +32,9 @@ def command(ctx: click.Context, target: str, signal: str, grace: str, wait: str 
 
     Exit codes: 0 ended, 4 no such job, run or process, 5 not running, 6 cannot be terminated, 7 not ended yet.
 
-    Example: celery -A shop legion interrupt nightly-backup --grace 30s
+    \b
+    Examples: celery -A shop legion interrupt nightly-backup --grace 30s
+              celery -A shop legion interrupt 51c73524
     """
     context = open_context(ctx)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from celery_legion.cli import render
-from celery_legion.cli.following import follow, write_output
+from celery_legion.cli.following import follow, how_it_ended, write_output
 from celery_legion.cli.history import dump
 from celery_legion.cli.names import RunId
 from celery_legion.cli.session import Command, open_context
@@ -58,8 +58,7 @@ def _find(context: Context, target: str) -> Record:
 
 def _follow(context: Context, record: Record) -> None:
     *_, last = follow(context, record, write_output)
-    how = last.state.value + (f" ({last.reason})" if last.reason else "")
-    click.echo(f"{_name(last)} is over: {how}", err=True)
+    click.echo(f"{_name(last)} {how_it_ended(last)}", err=True)
 
 
 def _name(record: Record) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +11,8 @@ from celery_legion.cli import render
 from celery_legion.cli.history import dump
 from celery_legion.cli.names import JobName
 from celery_legion.cli.session import Command, open_context
+from celery_legion.cli.trying import HELD
+from celery_legion.push import strict_json
 from celery_legion.pushing import Pushed, await_push, push
 
 PATIENCE = timedelta(seconds=3)
@@ -33,6 +34,8 @@ def command(
     Each VALUE is read as JSON (5, true, [1, 2], "5"), or is text if it is none. The job's lock is respected; its
     clock, pauses and conditions are not asked. Without a scheduler the push waits in the inbox until there is one.
 
+    Exit codes: 0 it is sent or waits, 2 put aside, 3 store unreachable, 4 no such job, 8 another run holds its lock.
+
     \b
     Examples: celery -A shop legion push restock --arg 40 --kwarg shelf=milk
               celery -A shop legion push backup && celery -A shop legion logs backup --follow
@@ -52,12 +55,18 @@ def command(
         )
     else:
         click.echo(_sentence(job, pushed, no_wait, leads=bool(context.store.schedulers())))
-    ctx.exit(2 if pushed.aside else 0)
+    ctx.exit(_exit_code(pushed))
+
+
+def _exit_code(pushed: Pushed) -> int:
+    if pushed.aside is not None:
+        return 2
+    return HELD if pushed.record is not None and pushed.record.id is None else 0
 
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return strict_json(text)
     except (ValueError, RecursionError):
         return text
 

@@ -9,7 +9,7 @@ import click
 
 from celery_legion.beat import Scheduler
 from celery_legion.cli import render
-from celery_legion.cli.following import follow, write_output
+from celery_legion.cli.following import follow, how_it_ended, write_output
 from celery_legion.cli.history import dump
 from celery_legion.cli.names import JobName
 from celery_legion.cli.session import Command, open_context
@@ -116,6 +116,8 @@ def _why_not(context: Context, run_id: str) -> str:
 
 
 def _sentence(record: Record) -> str:
+    if not is_over(record):
+        return f"run {record.id} {how_it_ended(record)}"
     how = record.state.value + (f" ({record.reason})" if record.reason else "")
     took = ""
     if record.started_at is not None and record.ended_at is not None:

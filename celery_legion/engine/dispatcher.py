@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
@@ -71,10 +71,13 @@ class Dispatcher:
             pid=os.getpid(),
         )
 
-    def load(self, jobs: Mapping[str, Job], mark: datetime) -> None:
-        """Start over with *jobs*; those that the store sees for the first time have *mark* as theirs."""
+    def load(self, jobs: Mapping[str, Job], mark: datetime, wanted: Callable[[Job], bool] = lambda _: True) -> None:
+        """Start over with *jobs*, and with those on the agenda that are *wanted*.
+
+        Those that the store sees for the first time have *mark* as theirs.
+        """
         self.jobs = jobs
-        enabled = [job for job in jobs.values() if job.enabled]
+        enabled = [job for job in jobs.values() if job.enabled and wanted(job)]
         sights: dict[str, Sight] = {}
         for some in chunks(enabled, SIGHT_LIMIT):
             prints = {job.name: trigger_print(job.trigger) for job in some}

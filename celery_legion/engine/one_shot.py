@@ -50,10 +50,9 @@ class OneShot:
         dispatcher, store = self._dispatcher, self.context.store
         leader = self._leader()
         now = self.context.clock.now()
-        jobs = self.context.registry.jobs
-        if tags:
-            jobs = {name: job for name, job in jobs.items() if not set(tags).isdisjoint(job.tags)}
-        dispatcher.load(jobs, now.replace(second=0, microsecond=0) - MILLISECOND)
+        minute = now.replace(second=0, microsecond=0) - MILLISECOND
+        asked = frozenset(tags)
+        dispatcher.load(self.context.registry.jobs, minute, lambda job: not asked or not asked.isdisjoint(job.tags))
         claimed = 0
         while due := dispatcher.agenda.take_due(now, CLAIM_LIMIT):
             claimed += dispatcher.claim_due(due, now, None)
@@ -78,7 +77,7 @@ class OneShot:
         self._leader()
         now = self.context.clock.now()
         ordered = [(job, str(uuid4())) for job in jobs]
-        self._dispatcher.jobs = {job.name: job for job, _ in ordered}
+        self._dispatcher.jobs = self.context.registry.jobs
         found = []
         for some in chunks(ordered, CLAIM_LIMIT):
             asked = [

@@ -280,7 +280,8 @@ class InboxStore(Protocol):
         """Take a request that cannot be handled out of the inbox, and keep it with the reason.
 
         The newest :data:`~celery_legion.stores.data.ASIDE_LIMIT` are kept, each with the first
-        :data:`~celery_legion.stores.data.BODY_KEPT` characters of its body and of the reason. False if it is not in the inbox.
+        :data:`~celery_legion.stores.data.BODY_KEPT` characters of its body and of the reason. False if it is
+        not in the inbox.
         """
         ...
 

@@ -39,18 +39,19 @@ class Tail:
         self.limit = limit
         self.total = 0
         self._data = bytearray()
-        self._decoder = UTF_8(errors="backslashreplace")
+        self._decoders = {stream: UTF_8(errors="backslashreplace") for stream in (False, True)}
         self._guard = threading.Lock()
 
-    def feed(self, data: bytes) -> None:
-        """Take in what was written."""
+    def feed(self, data: bytes, is_error: bool = False) -> None:
+        """Take in what was written, to standard error or not: each may stop within a character."""
         # Most of what is written needs no second look.
-        plain = data.isascii() and b"\0" not in data and not self._decoder.getstate()[0]
-        self._take(data if plain else self._clean(data, final=False))
+        plain = data.isascii() and b"\0" not in data and not self._decoders[is_error].getstate()[0]
+        self._take(data if plain else self._clean(is_error, data))
 
     def close(self) -> None:
         """Take in what was the beginning of a character, and no more came of it."""
-        self._take(self._clean(b"", final=True))
+        for is_error in self._decoders:
+            self._take(self._clean(is_error, b"", final=True))
 
     def text(self) -> str | None:
         """Return the tail as text, None if nothing was written. Says in its first line how much was left out."""
@@ -63,8 +64,8 @@ class Tail:
         left_out = total - len(text.encode())
         return f"[{left_out} bytes before this are in the log]\n{text}" if left_out > 0 else text
 
-    def _clean(self, data: bytes, final: bool) -> bytes:
-        return self._decoder.decode(data, final).replace("\0", "\N{REPLACEMENT CHARACTER}").encode()
+    def _clean(self, is_error: bool, data: bytes, final: bool = False) -> bytes:
+        return self._decoders[is_error].decode(data, final).replace("\0", "\N{REPLACEMENT CHARACTER}").encode()
 
     def _take(self, data: bytes) -> None:
         with self._guard:
@@ -157,7 +158,7 @@ class Output:
         return self._tail.text()
 
     def _take(self, is_error: bool, data: bytes) -> None:
-        self._tail.feed(data)
+        self._tail.feed(data, is_error)
         block, newline, rest = (self._pending[is_error] + data).rpartition(b"\n")
         if newline:
             self._write_lines(is_error, block.split(b"\n"))

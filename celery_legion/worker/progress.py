@@ -57,3 +57,4 @@ class Progress:
         except StoreError as exc:
             logger.debug("The output of run %s so far is not told: %s", self._run.id, exc)
             self._pause = SILENT
+            self.note()

@@ -42,6 +42,7 @@ class Inbox:
 
 
 def read_request(text: str) -> Request:
+    """Return a request as a script has read it from the inbox."""
     request_id, _, body = text.partition(" ")
     return Request(id=request_id, body=body)
 
