@@ -2,165 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
+from rich.console import Console, Group
+from rich.live import Live
 from rich.text import Text
 
 from celery_legion.cli import render
-from celery_legion.cli.session import Command, open_context
-from celery_legion.clock import isoformat
+from celery_legion.cli.dashboard import STACKED, WIDE, by_next_fire, notices, rows_of, summary
+from celery_legion.cli.detail import PLAIN, details, plain_details
+from celery_legion.cli.grid import Column, lay_out, natural_width, wrap, write_lines, write_plain
+from celery_legion.cli.row import Board, Row, read_board, read_rows
+from celery_legion.cli.session import Command, addressed, open_context
+from celery_legion.cli.standing import dump_row
+from celery_legion.cli.tagged import tagged
 from celery_legion.context import Context
-from celery_legion.job import Job
-from celery_legion.stores.base import JobState, Lock
-from celery_legion.triggers import Cron, Interval, TriggerError
-from celery_legion.triggers.words import describe
+from celery_legion.errors import LegionError
 
-STATES_LIMIT = 500
+__all__ = ["command", "live_table", "read_rows"]
 
+ONE_LINE = 140
+"""A terminal of this width gets one line a job, even if some of them are wrapped; a narrower one if all fit."""
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One job with what the store knows of it."""
-
-    job: Job
-    state: JobState
-    lock: Lock | None
-    next_run: datetime | None
-
-    @property
-    def duration(self) -> timedelta | None:
-        """How long the last run took, None if it is not over or never began."""
-        last = self.state.last
-        if last is None or last.started_at is None or last.ended_at is None:
-            return None
-        return last.ended_at - last.started_at
-
-    @property
-    def last_run(self) -> datetime | None:
-        """When the last run began, or when it was claimed if it has not."""
-        last = self.state.last
-        return None if last is None else last.started_at or last.claimed_at
-
-    def dump(self) -> dict[str, Any]:
-        """Return the row as JSON-ready data; instants are ISO 8601 in UTC, durations seconds."""
-        job, last, trigger = self.job, self.state.last, self.job.trigger
-        duration = self.duration
-        return {
-            "name": job.name,
-            "action": job.action.readable,
-            "schedule": describe(trigger),
-            "expression": trigger.expression if isinstance(trigger, Cron) else None,
-            "timezone": str(getattr(trigger, "timezone", "UTC")),
-            "next_run": isoformat(self.next_run),
-            "last_run": isoformat(self.last_run),
-            "last_state": None if last is None else last.state.value,
-            "last_duration": None if duration is None else duration.total_seconds(),
-            "lock": None if self.lock is None else _dump_lock(self.lock),
-            "paused": self.state.pause is not None,
-            "tags": list(job.tags),
-            "queue": job.queue,
-            "source": job.source.value,
-        }
-
-
-def _dump_lock(lock: Lock) -> dict[str, Any]:
-    return {
-        "name": lock.name,
-        "holders": [
-            {
-                "run": holder.run_id,
-                "job": holder.job,
-                "state": holder.state.value,
-                "expires_in": holder.expires_in.total_seconds(),
-                "worker": holder.worker,
-            }
-            for holder in lock.holders
-        ],
-    }
-
-
-def read_rows(context: Context, jobs: Iterable[Job], now: datetime) -> list[Row]:
-    """Return a row for each of *jobs*, in their order, in a few round trips."""
-    jobs = list(jobs)
-    store = context.store
-    locks: Mapping[str, Lock] = {lock.name: lock for lock in store.locks()}
-    states: dict[str, JobState] = {}
-    for start in range(0, len(jobs), STATES_LIMIT):
-        states.update(store.states([job.name for job in jobs[start : start + STATES_LIMIT]]))
-    return [
-        Row(job=job, state=states[job.name], lock=locks.get(job.lock), next_run=_next_run(job, states[job.name], now))
-        for job in jobs
-    ]
-
-
-def _next_run(job: Job, state: JobState, now: datetime) -> datetime | None:
-    if not job.enabled:
-        return None
-    if state.anchor is None and isinstance(job.trigger, Interval) and job.trigger.anchor is None:
-        # No scheduler has seen the job yet, and its interval counts from then.
-        return None
-    try:
-        return job.trigger.anchored(state.anchor or now).next_after(now)
-    except (TriggerError, ValueError, OverflowError):
-        return None
+REFRESH = 1.0
+"""Seconds between two looks of ``--watch``."""
 
 
 @click.command("list", cls=Command)
+@click.option("--verbose", "-v", is_flag=True, help="What each job does, where it is written, and its rules.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", help="Only jobs with this tag; repeat it for more of them."
+)
+@click.option("--next", "by_next", is_flag=True, help="By next run, the soonest first, instead of by name.")
+@click.option("--watch", is_flag=True, help="Stay, and look again each second, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per job; instants are ISO 8601 in UTC.")
 @click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
-    """Show every job: its schedule, its next run, and how the last one went.
+def command(
+    ctx: click.Context, verbose: bool, tags: tuple[str, ...], by_next: bool, watch: bool, as_json: bool
+) -> None:
+    """Show every job: its schedule, its next run, how the last one went, and what it is doing.
 
-    Example: celery -A shop legion list
+    States: idle, queued (sent, no worker has begun it), running, retrying, paused, disabled, late (a fire has passed
+    and no scheduler has taken it up), unseen (no scheduler knows the job yet), no scheduler.
+
+    \b
+    Example: celery -A shop legion list --next
+             celery -A shop legion list --tag cache --verbose
     """
+    if watch and as_json:
+        raise click.UsageError("--watch is for people and --json for programs: leave one of them out")
+    out = render.console()
+    if watch and not out.is_terminal:
+        raise click.UsageError("--watch needs a terminal; without one, call `celery legion list` again and again")
     context = open_context(ctx)
-    jobs = context.registry.jobs
-    now = context.clock.now()
-    rows = read_rows(context, jobs.values(), now)
+    if watch:
+        _watch(out, lambda: _live(context, out.width, out.height, tags=tags, by_next=by_next))
+        return
+    board = _board(context, tags)
+    rows = ordered(board, by_next)
     if as_json:
-        render.write_json([row.dump() for row in rows])
+        render.write_json([dump_row(row, board) for row in rows])
         return
     if not rows:
         click.echo("no jobs: decorate a function with @scheduled(...), or use legion.call(...)")
         return
-    rows.sort(key=lambda row: (row.next_run is None, row.next_run, row.job.name))
-    out = render.console()
-    out.print(_table(rows, now, wide=out.width >= 120))
+    if not out.is_terminal:
+        columns = [*WIDE, *(PLAIN if verbose else ())]
+        more = [plain_details(row, board.zone_of(row.job)) if verbose else () for row in rows]
+        write_plain(columns, [[*one, *rest] for one, rest in zip(rows_of(rows, board), more, strict=True)])
+        for notice in notices(board):
+            click.echo(notice.plain, err=True)
+        return
+    write_lines(screen(board, rows, out.width, verbose=verbose), out)
 
 
-def _table(rows: list[Row], now: datetime, wide: bool) -> Any:
-    columns: list[str | tuple[str, dict[str, Any]]] = [
-        ("Job", {"overflow": "fold", "ratio": None, "min_width": 12}),
-        ("Schedule", {"overflow": "fold", "min_width": 16}),
-        ("Next", {"no_wrap": True}),
-        ("Last", {"no_wrap": True}),
-        ("State", {"overflow": "fold", "min_width": 9}),
-    ]
-    if wide:
-        columns += [("Took", {"no_wrap": True}), ("Lock", {"no_wrap": True}), "Queue", "Tags"]
-    return render.table(columns, [_cells(row, now, wide) for row in rows])
+def _board(context: Context, tags: Sequence[str]) -> Board:
+    jobs = sorted(context.registry.jobs.values(), key=lambda job: job.name)
+    return read_board(context, tagged(jobs, tags))
 
 
-def _cells(row: Row, now: datetime, wide: bool) -> list[Text | str]:
-    latest = row.state.latest
-    paused = row.state.pause is not None
-    cells: list[Text | str] = [
-        render.printable(row.job.name),
-        describe(row.job.trigger),
-        Text("paused", style="yellow") if paused else render.ago(row.next_run, now) if row.job.enabled else "disabled",
-        render.ago(row.last_run, now),
-        render.state(latest.state if latest else None, latest.reason if latest else None),
-    ]
-    if wide:
-        held = row.lock.holders[0] if row.lock else None
-        cells += [
-            "–" if row.duration is None else render.span_words(row.duration),
-            "–" if held is None else f"{held.state.value}, {render.span_words(held.expires_in)}",
-            row.job.queue or "–",
-            ", ".join(row.job.tags) or "–",
-        ]
-    return cells
+def ordered(board: Board, by_next: bool) -> list[Row]:
+    """Return the rows by name, or by when they run next."""
+    return sorted(board.rows, key=by_next_fire) if by_next else list(board.rows)
+
+
+def screen(board: Board, rows: Sequence[Row], width: int, *, verbose: bool = False) -> list[Text]:
+    """Return the lines of the whole list for a terminal, the line that sums it up last."""
+    space = [] if verbose else [Text()]
+    return [*_table(board, rows, width, verbose), *space, *_head(board, width)]
+
+
+def _head(board: Board, width: int) -> list[Text]:
+    return [part for line in (*notices(board), summary(board)) for part in wrap(line, width)]
+
+
+def _table(board: Board, rows: Sequence[Row], width: int, verbose: bool = False) -> list[Text]:
+    cells = rows_of(rows, board)
+    columns: tuple[Column, ...] = WIDE
+    if natural_width(WIDE, cells) > width and width < ONE_LINE:
+        columns, cells = STACKED, rows_of(rows, board, stacked=True)
+    return lay_out(
+        columns, cells, width, after=[details(row, board.zone_of(row.job), width) for row in rows] if verbose else ()
+    )
+
+
+def live_table(context: Context, width: int) -> Any:
+    """Return the whole screen of jobs, at most *width* wide, as something rich prints.
+
+    Reads the store anew. Where it does not answer, the screen says so in one line instead of raising.
+    """
+    return _live(context, width, None)
+
+
+def _live(context: Context, width: int, height: int | None, *, tags: Sequence[str] = (), by_next: bool = False) -> Any:
+    try:
+        board = _board(context, tags)
+    except LegionError as exc:
+        return Text(render.printable(addressed(str(exc))), style="red")
+    # What the screen cannot hold need not be laid out.
+    rows = ordered(board, by_next)[:height]
+    # The head comes first, since a screen is cut at its foot.
+    lines = [*_head(board, width), Text(), *_table(board, rows, width)]
+    if height is not None and len(lines) > height:
+        lines = [*lines[: height - 1], Text("… and more: a higher terminal shows them, or --tag", style="dim")]
+    for line in lines:
+        line.no_wrap, line.overflow = True, "crop"
+    return Group(*lines)
+
+
+def _watch(out: Console, look: Callable[[], Any]) -> None:
+    # Ctrl-C is how one leaves, not an error.
+    with suppress(KeyboardInterrupt), Live(look(), console=out, screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(REFRESH)
+            live.update(look(), refresh=True)

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,16 +54,17 @@ class Shop:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def on_terminal(self, *args: str, **env: str) -> str:
-        """Return what a command shows on a terminal."""
+    def on_terminal(self, *args: str, columns: int = 80, **env: str) -> str:
+        """Return what a command shows on a terminal of that width."""
         ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (50, columns))
         with open(ours, "rb", buffering=0) as screen:
             process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", self.module, "legion", *args],
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
-                env=self._environment({"TERM": "xterm-256color", **env}),
+                env=self._environment({"TERM": "xterm-256color", "COLUMNS": str(columns), **env}),
                 cwd=ROOT,
             )
             os.close(theirs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from rich.cells import cell_len
 from celery_legion.embedded import EmbeddedValkey
 from tests.acceptance.conftest import Shop
 from tests.acceptance.names import LONG_NAME
-from tests.acceptance.schemas import JOBS, RECORDS
+from tests.acceptance.schemas import JOBS, LOCKS, RECORDS, SHOWN
 from tests.servers.polling import eventually
 from tests.servers.processes import Process
 
@@ -36,7 +37,7 @@ def used_shop(make_shop: Callable[..., Shop], redis_url: str) -> Shop:
     return shop
 
 
-def test_programs_and_people_can_read_list_and_history(used_shop: Shop) -> None:
+def test_programs_can_read_every_reading_command(used_shop: Shop) -> None:
     jobs = used_shop.read("list")
     jsonschema.validate(jobs, JOBS)
     by_name = {job["name"]: job for job in jobs}
@@ -58,18 +59,62 @@ def test_programs_and_people_can_read_list_and_history(used_shop: Shop) -> None:
     assert done["fire_time"] <= done["started_at"] <= done["ended_at"]
     assert {record["job"] for record in used_shop.read("history", LONG_NAME)} == {LONG_NAME}
 
-    for columns in (80, 160):
-        for command in ("list", "history"):
-            plain = used_shop.command(command, COLUMNS=str(columns))
-            assert plain.returncode == 0, plain.stderr
-            assert plain.stderr == ""
-            lines = plain.stdout.splitlines()
-            assert max(map(cell_len, lines)) <= columns, plain.stdout
-            assert all(name in "".join(lines) for name in ("decorated", "slow"))
-            assert ESCAPE not in plain.stdout
-    for command in ("list", "history"):
-        assert ESCAPE in used_shop.on_terminal(command)
-        assert "\x1b[3" not in used_shop.on_terminal(command, NO_COLOR="1")
+    shown = used_shop.read("show", "decorated")
+    jsonschema.validate(shown, SHOWN)
+    assert len(shown["next_fires"]) == 5
+    assert {record["job"] for record in shown["records"]} == {"decorated"}
+    locks = used_shop.read("locks")
+    jsonschema.validate(locks, LOCKS)
+
+    names = {job["name"] for job in jobs}
+    for command in (["list"], ["list", "--verbose"], ["history", "--limit", "7"], ["locks"], ["show", "slow"]):
+        plain = used_shop.command(*command)
+        assert plain.returncode == 0, plain.stderr
+        assert ESCAPE not in plain.stdout
+        if command[0] == "list":
+            # One whole line a job, whatever the width of a terminal may be.
+            assert {line.split("  ")[0] for line in plain.stdout.splitlines()[1:]} == names
+            assert "no scheduler is running" in plain.stderr
+        if command[0] == "history":
+            assert len(plain.stdout.splitlines()) == 8
+
+
+def test_people_can_read_list_and_history_at_every_width(make_shop: Callable[..., Shop], redis_url: str) -> None:
+    shop = make_shop(redis_url, redis_url, "kinds,long")
+    shop.worker()
+    shop.beat()
+    eventually(lambda: shop.ledger.starts("long") and shop.ledger.spans("wide"), 20, "a run that holds its lock")
+    # For as long as the run takes, which is longer than what follows.
+    [lock] = [held["run"] for held in shop.read("locks") if held["lock"] == "long"]
+    for columns in (80, 160, 200):
+        screen = shop.on_terminal("list", columns=columns, NO_COLOR="1")
+        assert "\x1b[3" not in screen
+        lines = _plain(screen)
+        _check_names(lines, columns)
+        [first] = [number for number, line in enumerate(lines) if line.startswith("long ")]
+        row = " ".join(lines[first : first + (3 if columns == 80 else 1)])
+        assert "running for" in row, row
+        assert lock[:8] in row, row
+        assert "leader " in lines[-1]
+        _check_names(_plain(shop.on_terminal("history", columns=columns, NO_COLOR="1")), columns)
+    assert "\x1b[3" in shop.on_terminal("list")
+
+
+def _check_names(lines: list[str], columns: int) -> None:
+    """No line is too long, and a name is whole or goes on below behind a dot, or behind what else divides it."""
+    assert max(map(cell_len, lines)) <= columns, lines
+    first = next(number for number, line in enumerate(lines) if LONG_NAME[:12] in line)
+    column = lines[first].index(LONG_NAME[:12])
+    parts = [lines[first][column:].split("  ")[0].strip()]
+    while (name := "".join(parts)) != LONG_NAME:
+        assert LONG_NAME.startswith(name), name
+        assert name[-1] in "._", name
+        parts.append(lines[first + len(parts)][column:].split("  ")[0].strip())
+
+
+def _plain(screen: str) -> list[str]:
+    """Return the lines of what a terminal was sent, without its escape sequences."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen).replace("\r", "").rstrip("\n").split("\n")
 
 
 def test_one_shots_in_one_minute_send_each_fire_once(make_shop: Callable[..., Shop], redis_url: str) -> None:

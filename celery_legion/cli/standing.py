@@ -1,0 +1,200 @@
+"""Where a job stands, in one word with its detail, and in sentences for who asks why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.text import Text
+
+from celery_legion.cli import render
+from celery_legion.cli.row import EVERYTHING, Board, Row
+from celery_legion.cli.session import addressed
+from celery_legion.job import Overlap
+from celery_legion.run import Reason, Record, State
+from celery_legion.stores.base import Pause
+
+STYLES = {
+    "idle": "dim",
+    "disabled": "dim",
+    "running": "cyan",
+    "retrying": "cyan",
+    "paused": "yellow",
+    "late": "bold red",
+    "no scheduler": "red",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A job's state: idle, queued, running, retrying, paused, disabled, late, unseen, or no scheduler.
+
+    ``stuck`` says that it stays so until somebody does something.
+    """
+
+    word: str
+    detail: str = ""
+    stuck: bool = False
+
+    @property
+    def text(self) -> Text:
+        """The state as it stands in a table, with its detail."""
+        return Text.assemble(self.styled, f" {self.detail}" if self.detail else "")
+
+    @property
+    def styled(self) -> Text:
+        """The word in its colour."""
+        return Text(self.word, style="red" if self.stuck else STYLES.get(self.word, ""))
+
+
+def dump_row(row: Row, board: Board) -> dict[str, Any]:
+    """Return a row as JSON-ready data with the job's state, in one word and with its detail."""
+    found = standing(row, board)
+    return {**row.dump(), "state": found.word, "detail": found.detail}
+
+
+def standing(row: Row, board: Board) -> Standing:
+    """Return where a job stands. A run that is on its way comes before what keeps the next one from coming."""
+    found = _on_its_way(row, board)
+    held = _held_back(row, board)
+    if found is None:
+        return held or Standing("idle")
+    if held is not None and held.word in {"paused", "disabled"}:
+        return Standing(found.word, f"{found.detail}; {held.word}")
+    return found
+
+
+def _on_its_way(row: Row, board: Board) -> Standing | None:
+    now = board.now
+    if row.running:
+        first = row.running[0]
+        word = "retrying" if all(record.state is State.RETRYING for record in row.running) else "running"
+        detail = f"{'attempt' if word == 'retrying' else 'for'} " + (
+            str(first.attempt) if word == "retrying" else render.rough_words(now - (first.started_at or now))
+        )
+        if len(row.running) > 1:
+            detail += f" ×{len(row.running)}"
+        return Standing(word, detail + (f" on {render.printable(first.worker)}" if first.worker else ""))
+    if (waiting := row.waiting) is not None:
+        nobody = _nobody(row, board)
+        return Standing("queued", f"for {render.coarse_words(now - _since(waiting))}{nobody}", bool(nobody))
+    return None
+
+
+def _nobody(row: Row, board: Board) -> str:
+    """Return that nobody will begin what waits, if that is so."""
+    queue = board.queue_of(row.job)
+    if not board.watched or queue is None or queue in board.queues:
+        return ""
+    return f", no worker for {render.printable(queue)}" if board.workers else ", no worker"
+
+
+def _held_back(row: Row, board: Board) -> Standing | None:
+    """Return what keeps the next run from coming."""
+    if not row.job.enabled:
+        return Standing("disabled")
+    if row.state.pause is not None:
+        return Standing("paused", pause_words(row.state.pause, board.now, board.zone_of(row.job)))
+    if row.due is not None and board.now - row.due > board.late_after:
+        return Standing(
+            "late", f"by {render.rough_words(board.now - row.due)}" + ("" if board.schedulers else ": no scheduler")
+        )
+    if not board.schedulers:
+        return Standing("no scheduler")
+    if row.state.mark is None:
+        return Standing("unseen")
+    return None
+
+
+def pause_words(pause: Pause, now: datetime, zone: str) -> str:
+    """Return until when a pause holds and why, in short."""
+    until = "" if pause.until is None else f"until {moment_words(pause.until, now, zone)}"
+    note = f"“{render.printable(pause.note)}”" if pause.note else ""
+    return ", ".join(filter(None, (until, note)))
+
+
+def moment_words(moment: datetime, now: datetime, zone: str) -> str:
+    """Return a moment in a zone: the time alone if it is of today there, else with its day."""
+    local, today = moment.astimezone(ZoneInfo(zone)), now.astimezone(ZoneInfo(zone))
+    at = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
+    if local.date() == today.date():
+        return at
+    return f"{local:%a} {at}" if abs((local.date() - today.date()).days) < 7 else f"{local:%Y-%m-%d} {at}"
+
+
+def _since(record: Record) -> datetime:
+    return record.sent_at or record.claimed_at or record.fire_time
+
+
+def explain(row: Row, board: Board) -> list[str]:
+    """Return why a job stands as it does, in sentences that say what to do where something can be done."""
+    return [addressed(why) for why in (*_of_runs(row, board), *_of_schedule(row, board))]
+
+
+def _of_runs(row: Row, board: Board) -> Iterator[str]:
+    now, job = board.now, row.job
+    for record in row.running:
+        since = f"{render.rough_words(now - (record.started_at or now))} ago"
+        begun = f"began its attempt {record.attempt} {since}" if record.attempt > 1 else f"began {since}"
+        waits = " and waits for its retry" if record.state is State.RETRYING else ""
+        where = f" on {render.printable(record.worker)}" if record.worker else ""
+        run = render.short_id(record.id)
+        yield f"run {run} {begun}{where}{waits}; `celery legion interrupt {run}` ends it"
+    if (waiting := row.waiting) is not None:
+        yield f"run {render.short_id(waiting.id)} is {_why_queued(waiting, row, board)}"
+    if (lapse := row.lapse) is not None:
+        times = (
+            f" {lapse.count} times since {moment_words(lapse.fire_time, now, board.zone_of(job))}"
+            if lapse.count > 1
+            else ""
+        )
+        yield f"{lapse.state.value}{times}: {render.reason_words(lapse.reason)}{_held_by(lapse, row, board)}"
+
+
+def _why_queued(waiting: Record, row: Row, board: Board) -> str:
+    for_ = render.rough_words(board.now - _since(waiting))
+    if waiting.state is State.CLAIMED:
+        return f"claimed for {for_} and not known to be sent: is the broker away?"
+    queue = board.queue_of(row.job)
+    if not board.workers:
+        return f"queued for {for_}: no worker with Legion(app) is running"
+    if queue is not None and queue not in board.queues:
+        return f"queued for {for_}: no worker with Legion(app) consumes queue {queue!r}"
+    return f"queued for {for_}: the workers are busy with other runs, or have not come to it yet"
+
+
+def _held_by(lapse: Record, row: Row, board: Board) -> str:
+    """Return which run holds the lock that an overlap was skipped for."""
+    if lapse.reason != Reason.OVERLAP or row.lock is None or not row.lock.holders:
+        return ""
+    holder = row.lock.holders[0]
+    whose = "" if holder.job == row.job.name else f" of {render.printable(holder.job)}"
+    where = f" on {render.printable(holder.worker)}" if holder.worker else ", which has not begun"
+    return f"; run {render.short_id(holder.run_id)}{whose} holds the lock{where}"
+
+
+def _of_schedule(row: Row, board: Board) -> Iterator[str]:
+    job, pause = row.job, row.state.pause
+    if not job.enabled:
+        yield "disabled where it is written: it does not fire"
+    if pause is not None:
+        whose = "everything is" if pause.name == EVERYTHING else "it is"
+        since = moment_words(pause.since, board.now, board.zone_of(job))
+        words = pause_words(pause, board.now, board.zone_of(job))
+        name = "" if pause.name == EVERYTHING else f" {render.printable(job.name)}"
+        yield f"{whose} paused since {since}{words and f' {words}'}; `celery legion resume{name}` lifts it"
+    elif row.due is not None and board.now - row.due > board.late_after:
+        yield f"late: its fire of {moment_words(row.due, board.now, board.zone_of(job))} is not accounted for yet"
+    if not board.schedulers:
+        yield "no scheduler is running: `celery legion work` is one, and so is beat with `-S celery_legion.Scheduler`"
+    elif row.state.mark is None and job.enabled:
+        yield "no scheduler has seen it yet: does the running one have the code that names it? restart it"
+    if row.next_run is None and job.enabled and not row.unknown:
+        yield "its schedule has no fire left"
+    if board.watched and not board.workers and row.waiting is None:
+        yield "no worker with Legion(app) is running: what is sent waits in its queue"
+    if not board.watched and job.policy.overlap is Overlap.ALLOW:
+        yield "without Legion(app) in the app, nobody reports how its runs end"
