@@ -10,7 +10,7 @@ PYTHON ?= $(shell $(FIND_PYTHON))
 PARALLEL := --numprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint unit clean
+.PHONY: help venv demo test lint unit bench docs clean
 
 help:  ## Show what there is to make.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,7 @@ $(VENV)/.dev: $(VENV)/.base
 
 venv: $(VENV)/.dev  ## Set up .venv for development.
 
-demo: $(VENV)/.base  ## Run the main job visibly for twenty seconds.
+demo: $(VENV)/.base  ## Run the example shop for half a minute: jobs, skips, hooks, a push.
 	@$(BIN)/python examples/shop/demo.py
 
 lint: $(VENV)/.dev  ## Check style, floors, types and the compose file.
@@ -45,6 +45,14 @@ test: lint  ## Run all checks and all tests.
 
 unit: $(VENV)/.dev  ## Run the quick tests only.
 	$(BIN)/python -m pytest --quiet -m 'not e2e'
+
+bench: $(VENV)/.dev  ## Measure what the package promises, in about a minute and a half.
+	@$(BIN)/python -m benchmarks.push
+	@echo
+	@$(BIN)/python -m benchmarks.runs --pairs 8
+
+docs: $(VENV)/.dev  ## Run every command in a terminal and write docs/commands.md (needs tmux).
+	@$(BIN)/python -m docs.paste
 
 clean:  ## Remove .venv and what tools left behind.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
