@@ -1,6 +1,6 @@
 """A small shop whose chores run on a schedule.
 
-Start it with ``celery -A shop worker`` and ``celery -A shop beat -S celery_legion.Scheduler``.
+Try it, in the folder above, with ``celery -A shop legion dev``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from celery import Celery
 
 from celery_legion import Legion
 
-BROKER = os.environ.get("SHOP_BROKER", "redis://localhost:6379/0")
-
-app = Celery("shop", broker=BROKER, include=["shop.tasks", "shop.schedule"])
+# Without a broker, `legion dev` starts one of its own.
+app = Celery("shop", broker=os.environ.get("SHOP_BROKER"), include=["shop.tasks", "shop.schedule"])
 app.conf.update(
     broker_connection_retry_on_startup=True,
     task_ignore_result=True,

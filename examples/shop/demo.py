@@ -1,106 +1,105 @@
-"""The main job, visibly: beat and a worker on the shop for twenty seconds, then what the ledger says of it."""
+"""The shop for half a minute: ``legion dev`` runs it, a second command line steers it, and the ledger must show it all.
+
+Exits with 0 if every kind of job did what it is for.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
-SECONDS = 20
+SECONDS = 25
+PUSH_AT = 8
+CHECK_AT = 18
 EXAMPLES = Path(__file__).resolve().parent.parent
-PATIENCE = 10
-"""Seconds a process gets to end by itself."""
+LEGION = [sys.executable, "-m", "celery", "-A", "shop", "legion"]
+
+Seen = set[tuple[str, str, str]]
+"""Job, kind and state (with its reason) of every record."""
+
+WANTED = {
+    "a decorated function": ("shop.tasks.warm_cache", "scheduled", "succeeded"),
+    "a fluent callable": ("prune-sessions", "scheduled", "succeeded"),
+    "a task of beat_schedule": ("count-stock", "scheduled", "succeeded"),
+    "a shell command": ("check-till", "scheduled", "succeeded"),
+    "a slow job": ("slow-import", "scheduled", "succeeded"),
+    "its overlap that was skipped": ("slow-import", "scheduled", "skipped overlap"),
+    "a failure": ("print-labels", "scheduled", "failed"),
+    "a push": ("restock", "pushed", "succeeded"),
+}
 
 
-def broker(stack: ExitStack) -> str:
-    """Return the broker's URL: the one given, a Redis on this machine, or a Valkey started for the demo."""
-    if given := os.environ.get("SHOP_BROKER"):
-        return given
-    local = "redis://localhost:6379/15"
-    parts = urlsplit(local)
+def legion(*args: str) -> subprocess.CompletedProcess[str]:
+    """Call the real command line, as from a second terminal: it finds dev's server by itself."""
+    return subprocess.run([*LEGION, *args], cwd=EXAMPLES, capture_output=True, text=True, check=False)
+
+
+def look() -> Seen:
+    """Return what the ledger holds."""
+    done = legion("history", "--json", "--limit", "1000")
+    records = json.loads(done.stdout) if done.returncode == 0 else []
+    return {(one["job"], one["kind"], f"{one['state']} {one['reason'] or ''}".strip()) for one in records}
+
+
+@contextmanager
+def running(pager: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``legion dev``; whatever happens here, it is asked to end, and it leaves nothing."""
+    dev = subprocess.Popen(
+        [*LEGION, "dev", "--for", str(SECONDS)], cwd=EXAMPLES, env={**os.environ, "SHOP_PAGER": str(pager)}
+    )
     try:
-        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=0.3).close()
-    except OSError:
-        from celery_legion.embedded import EmbeddedValkey
-
-        server = stack.enter_context(EmbeddedValkey())
-        print("no Redis here: an embedded Valkey serves the demo and goes with it")
-        return server.url()
-    print(f"using the Redis at {parts.hostname}:{parts.port}, database 15")
-    return local
-
-
-def start(stack: ExitStack, *argv: str) -> subprocess.Popen[bytes]:
-    """Start ``celery -A shop …`` and see to its end."""
-    process = subprocess.Popen([sys.executable, "-m", "celery", "-A", "shop", *argv], cwd=EXAMPLES)
-    stack.callback(stop, process)
-    return process
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process: politely, then not."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def summarize() -> bool:
-    """Print what the ledger holds; return whether every kind of job ran and the overlap was skipped."""
-    from celery_legion.context import Context
-    from shop import app
-
-    context = Context.of(app)
-    runs: Counter[tuple[str, str]] = Counter()
-    for record in context.store.runs(None, 1000):
-        words = record.state.value + (f" ({record.reason})" if record.reason else "")
-        runs[record.job, words] += record.count
-    print(f"\nwhat the ledger says after {SECONDS} seconds")
-    for (job, words), count in sorted(runs.items()):
-        print(f"  {job:<32} {words:<22} {count:>4}")
-    ran = {job for job, words in runs if words == "succeeded"}
-    skipped = runs["slow_import", "skipped (overlap)"]
-    wanted = {"shop.tasks.warm_cache", "shop.schedule.prune_sessions", "count-stock", "slow_import", "check-till"}
-    missing = sorted(wanted - ran)
-    if missing:
-        print(f"\nnot a single run succeeded of: {', '.join(missing)}")
-    return not missing and skipped > 0
+        yield dev
+    finally:
+        # A terminal's Ctrl-C has reached dev as well; a second one is its own affair.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if dev.poll() is None:
+            dev.terminate()
+        dev.wait()
 
 
 def main() -> int:
-    """Run the demo; 0 if it showed what it is for."""
-    # Ctrl-C goes to the whole group; a TERM to this process shall end the others as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
-    with ExitStack() as stack:
-        os.environ["SHOP_BROKER"] = broker(stack)
-        os.environ.setdefault("PYTHONPATH", str(EXAMPLES))
-        sys.path.insert(0, str(EXAMPLES))
-        with ExitStack() as processes:
-            worker = start(
-                processes, "worker", "--loglevel", "INFO", "--concurrency", "4", "--without-mingle", "--without-gossip"
-            )
-            beat = start(processes, "beat", "-S", "celery_legion.Scheduler", "--loglevel", "INFO", "--pidfile=")
-            deadline = time.monotonic() + SECONDS
-            while time.monotonic() < deadline:
-                if worker.poll() is not None or beat.poll() is not None:
-                    print("a process ended before its time")
-                    return 1
+    """Run the demo; 0 if everything was seen."""
+    seen: Seen = set()
+    screens: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        pager = Path(folder, "pager.txt")
+        with running(pager) as dev:
+            started = time.monotonic()
+            while dev.poll() is None:
+                passed = time.monotonic() - started
+                if passed > PUSH_AT and not screens:
+                    for words in ("push restock --arg 40", "list"):
+                        done = legion(*words.split())
+                        screens.append((words, done.stderr + done.stdout))
+                if passed > CHECK_AT and not set(WANTED.values()) <= seen:
+                    seen |= look()
                 time.sleep(0.2)
-        subprocess.run([sys.executable, "-m", "celery", "-A", "shop", "legion", "list"], cwd=EXAMPLES, check=True)
-        return 0 if summarize() else 1
+        paged = pager.exists()
+    width = shutil.get_terminal_size((200, 0)).columns
+    print("\nmeanwhile, in another terminal:")
+    for words, screen in screens:
+        print(f"\n$ celery -A shop legion {words}", *(line[:width] for line in screen.splitlines()), sep="\n")
+    missing = [what for what, record in WANTED.items() if record not in seen]
+    if not paged:
+        missing.append("the failure's hook")
+    if dev.returncode:
+        missing.append(f"a good end of dev (its code was {dev.returncode})")
+    print(f"\nnot seen: {', '.join(missing)}" if missing else "\nevery kind of job did what it is for")
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":
+    # Ended politely, it ends dev too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     try:
         sys.exit(main())
     except KeyboardInterrupt:

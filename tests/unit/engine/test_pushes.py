@@ -201,14 +201,22 @@ class TestOnce:
         pulse = store.pulse
         twice = (Request(id="p-1", body=body), Request(id="p-1", body=body))
 
-        def with_doubles(*args: Any) -> Any:
-            return replace(pulse(*args), requests=twice)
-
-        monkeypatch.setattr(store, "pulse", with_doubles)
+        monkeypatch.setattr(store, "pulse", lambda *args: replace(pulse(*args), requests=twice))
         leader.tick()
 
         assert broker.ids == ["p-1"]
         assert history(store) == [("sent", None, 1)]
+
+    def test_of_two_that_differ_the_first_counts(
+        self, leader: Engine, broker: Broker, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bodies = ['{"job": "j", "args": ["first"]}', '{"job": "j", "args": ["second"]}', "{malformed"]
+        pulse = store.pulse
+        requests = tuple(Request(id="p-1", body=body) for body in bodies)
+        monkeypatch.setattr(store, "pulse", lambda *args: replace(pulse(*args), requests=requests))
+        leader.tick()
+
+        assert [(sent.run_id, sent.message.args) for sent in broker.sent] == [("p-1", ("first",))]
 
     def test_a_leader_that_could_not_acknowledge_sends_it_no_second_time(
         self, leader: Engine, broker: Broker, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
