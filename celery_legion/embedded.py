@@ -139,7 +139,7 @@ class EmbeddedValkey:
                 stdout=out,
                 stderr=out,
                 umask=0o077,
-                preexec_fn=partial(_die_with_parent, os.getpid()),
+                preexec_fn=partial(die_with_parent, os.getpid()),
             )
         deadline = time.monotonic() + READY_WITHIN
         while not self._answers():
@@ -216,8 +216,12 @@ def _free_port() -> int:
         return port
 
 
-def _die_with_parent(parent: int) -> None:
-    # In a new session, so that a terminal's Ctrl-C does not end the store before those who use it.
+def die_with_parent(parent: int) -> None:
+    """Make this process, between fork and exec, end with the thread that has started it, and only with that.
+
+    It gets a session of its own, so that a terminal's Ctrl-C does not end a store before those who use it. Outside of
+    Linux that is all.
+    """
     os.setsid()
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -333,7 +333,9 @@ def picture(terminal: Terminal) -> str:
     svg = re.sub(r"\s*@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font-family:\s*Fira Code[^;]*;", f"font-family: {MONOSPACE};", svg)
-    return svg.replace("font-family: arial;", "font-family: sans-serif;").rstrip() + "\n"
+    svg = svg.replace("font-family: arial;", "font-family: sans-serif;")
+    # Some viewers drop spaces at the beginning of a text.
+    return svg.replace("<svg ", '<svg xml:space="preserve" ', 1).rstrip() + "\n"
 
 
 def check(names: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from celery_legion.cli import dev_ending
 from celery_legion.cli.dev_ending import Ending
-from celery_legion.embedded import _die_with_parent
+from celery_legion.embedded import die_with_parent
 
 LOOK = 0.1
 """Seconds between two looks at signals, processes and the clock; lines are seen at once."""
@@ -132,7 +132,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            preexec_fn=partial(_die_with_parent, os.getpid()),
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )
         assert self.popen.stdout is not None
         self.output = self.popen.stdout.fileno()

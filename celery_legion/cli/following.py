@@ -24,7 +24,8 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 
 def write_output(text: str) -> None:
     """Write what a run has printed to standard output, control characters escaped except tabs and ends of line."""
-    text = text.replace("\r\n", "\n")
+    # What draws over its own line is read line by line; the end of one may come with the next piece.
+    text = text.replace("\r\n", "\n").removesuffix("\r").replace("\r", "\n")
     click.echo(STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text), nl=False)
 
 

@@ -50,7 +50,7 @@ def command(ctx: click.Context, target: str, signal: str, grace: str, wait: str 
         render.write_json([_dump(result) for result in results])
     else:
         for result in results:
-            click.echo(_sentence(result))
+            click.echo(sentence(result))
     ctx.exit(max(EXIT_CODES[result.verdict] for result in results))
 
 
@@ -58,7 +58,8 @@ def _dump(result: Interrupted) -> dict[str, Any]:
     return {"verdict": result.verdict.value, "why": result.why, "run": dump(result.record)}
 
 
-def _sentence(result: Interrupted) -> str:
+def sentence(result: Interrupted) -> str:
+    """Return in words what came of asking for the end of a run."""
     record = result.record
     run = f"run {record.id} of {render.printable(record.job)}"
     how = record.state.value + (f" ({record.reason})" if record.reason else "")

@@ -55,7 +55,8 @@ def _force(scheduler: Scheduler, tags: tuple[str, ...], as_json: bool) -> None:
     refused = dict(shot.refusals(jobs))
     for one in shot.run_now([job for job in jobs if job.name not in refused], Kind.MANUAL):
         if one.verdict.granted is not Granted.RUN:
-            refused[one.job.name] = f"{one.verdict.granted.value}: run {one.verdict.holder} holds its lock"
+            words = render.reason_words(one.verdict.granted.value)
+            refused[one.job.name] = f"{words}; run {one.verdict.holder} holds its lock"
     sent = len(jobs) - len(refused)
     if as_json:
         render.write_json({"sent": sent, "refused": refused})

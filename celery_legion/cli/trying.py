@@ -11,6 +11,7 @@ from celery_legion.beat import Scheduler
 from celery_legion.cli import render
 from celery_legion.cli.following import follow, how_it_ended, write_output
 from celery_legion.cli.history import dump
+from celery_legion.cli.interrupting import sentence
 from celery_legion.cli.names import JobName
 from celery_legion.cli.session import Command, open_context
 from celery_legion.context import Context
@@ -68,7 +69,7 @@ def command(ctx: click.Context, job: str, force: bool, as_json: bool) -> None:
     except KeyboardInterrupt:
         click.echo("\ninterrupting the run", err=True)
         [result] = interrupt(context, ordered.run_id)
-        click.echo(f"the run is {result.verdict.value}", err=True)
+        click.echo(sentence(result), err=True)
         ctx.exit(130)
     if as_json:
         render.write_json(dump(record))

@@ -142,8 +142,11 @@ class Dispatcher:
             DeposedError: This scheduler leads no more at *epoch*; the requests stay in the inbox.
         """
         asked, refused = [], []
-        # Other programs may have put one in twice.
-        for request in {request.id: request for request in requests}.values():
+        first: dict[str, Request] = {}
+        for request in requests:
+            # Other programs may have put one in twice.
+            first.setdefault(request.id, request)
+        for request in first.values():
             try:
                 asked.append(self.claims.of_push(request, self.jobs, whole_ms(now)))
             except PushError as exc:

@@ -228,8 +228,11 @@ class TestWriting:
         assert self.shown(capsys, "a\tb\nß 日本 ✓\r\nend") == "a\tb\nß 日本 ✓\nend"
         assert self.shown(capsys, "") == ""
 
+    def test_what_draws_over_its_own_line_is_shown_line_by_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.shown(capsys, "10 %\r20 %\r") == "10 %\n20 %"
+
     @pytest.mark.parametrize(
-        "text", ["\x1b[2J", "\x07", "\x9b31m", "\x00", "\x7f", "\u202egnp", "\u2066", "\u2028", "a\rb", "\x0b", "\x85"]
+        "text", ["\x1b[2J", "\x07", "\x9b31m", "\x00", "\x7f", "\u202egnp", "\u2066", "\u2028", "\x0b", "\x85"]
     )
     def test_what_could_steer_it_is_escaped(self, capsys: pytest.CaptureFixture[str], text: str) -> None:
         out = self.shown(capsys, text)
