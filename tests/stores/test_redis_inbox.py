@@ -224,7 +224,9 @@ def test_text_in_the_stores_own_form_is_read_as_such(inbox: Inbox) -> None:
 def test_a_megabyte_is_read_whole(inbox: Inbox) -> None:
     texts = ["x" * MEGABYTE, json.dumps({"id": "p1", "args": ["ß" * (MEGABYTE // 2)]}, ensure_ascii=False)]
     inbox.push(*(text.encode() for text in texts), b"\xff" * MEGABYTE)
-    plain, valid, broken = inbox.read()
+    plain, valid = inbox.read()
+    inbox.store.ack([plain.id, valid.id])
+    broken = inbox.only()
 
     assert (plain.body, valid.id, valid.body) == (texts[0], "p1", texts[1])
     assert broken.body == "?" * MEGABYTE
@@ -411,3 +413,22 @@ def test_the_newest_that_were_put_aside_are_kept(inbox: Inbox) -> None:
     found = inbox.store.asides(10 * ASIDE_LIMIT)
     assert [int(aside.request.body) for aside in found] == list(range(ASIDE_LIMIT + 4, 4, -1))
     assert inbox.lies() == []
+
+
+def test_what_is_longer_than_any_push_is_put_aside_unread_and_holds_nothing_up(inbox: Inbox) -> None:
+    inbox.push(b'{"job": "x", "args": ["' + b"y" * 2_000_000 + b'"]}', b'{"id": "p1", "job": "x"}')
+    assert inbox.only().id == "p1"
+    [aside] = inbox.store.asides(10)
+    assert aside.why.startswith("it has 2000026 bytes")
+    assert aside.request.body.startswith('{"job": "x", "args": ["yyy')
+    assert len(inbox.lies()) == 1
+
+
+def test_a_reading_ends_after_two_million_bytes_and_goes_on_there(inbox: Inbox) -> None:
+    inbox.push(*(b'{"id": "p%d", "job": "%s"}' % (number, b"x" * 400_000) for number in range(12)))
+    seen: list[str] = []
+    while requests := inbox.read():
+        assert len(requests) <= 5
+        seen += [request.id for request in requests]
+        inbox.store.ack([request.id for request in requests])
+    assert seen == [f"p{number}" for number in range(12)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from celery_legion.clock import from_ms
 from celery_legion.stores.base import Aside, Request
-from celery_legion.stores.data import ASIDE_LIMIT, BODY_KEPT
+from celery_legion.stores.data import BODY_KEPT
 from celery_legion.stores.redis.connection import Connection
 
 
@@ -34,7 +34,7 @@ class Inbox:
 
     def put_aside(self, request_id: str, why: str) -> bool:
         """See :meth:`.InboxStore.put_aside`."""
-        return bool(self.connection.run("put_aside", (request_id, why[:BODY_KEPT], ASIDE_LIMIT, 4 * BODY_KEPT)))
+        return bool(self.connection.run("put_aside", (request_id, why[:BODY_KEPT])))
 
     def asides(self, limit: int) -> list[Aside]:
         """See :meth:`.InboxStore.asides`."""
