@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
@@ -12,6 +13,8 @@ from celery_legion.errors import LegionError, did_you_mean
 from celery_legion.job import NOTHING, ActionKind, Job
 
 KEYS = ("job", "args", "kwargs", "id")
+
+ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 LONGEST = 256 * 1024
 """Most characters of a push."""
@@ -25,7 +28,7 @@ class PushError(LegionError, ValueError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"no push that can be handled: {self.problem}"
+        return f"the push cannot be handled: {self.problem}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +82,8 @@ def read_push(body: str) -> Push:
         raise PushError('"args" is no list')
     if kwargs is not None and not isinstance(kwargs, dict):
         raise PushError('"kwargs" is no object')
-    if run_id is not None and not isinstance(run_id, str):
-        raise PushError('"id" is no text')
+    if run_id is not None and not (isinstance(run_id, str) and ID.fullmatch(run_id)):
+        raise PushError('"id" is no text of at most 128 letters, digits and . _ : -')
     return Push(job=data["job"], args=None if args is None else tuple(args), kwargs=kwargs or NOTHING)
 
 

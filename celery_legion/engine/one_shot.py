@@ -20,6 +20,10 @@ STUCK_AFTER = timedelta(seconds=5)
 """Age of an unconfirmed claim that is sent again while the broker is well: its scheduler is dead or cut off."""
 
 
+ROUNDS = 100
+"""Most readings of the inbox: what is pushed meanwhile does not keep a one-shot going for ever."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ordered:
     """A run that was asked for by hand: the id it has if it was granted, and what became of its claim."""
@@ -57,7 +61,11 @@ class OneShot:
         while due := dispatcher.agenda.take_due(now, CLAIM_LIMIT):
             claimed += dispatcher.claim_due(due, now, None)
         if leader is None and not tags:
-            claimed += dispatcher.claim_pushes(store.requests(INBOX_LIMIT), now, None)
+            for _ in range(ROUNDS):
+                requests = store.requests(INBOX_LIMIT)
+                if not requests:
+                    break
+                claimed += dispatcher.claim_pushes(requests, now, None)
         dispatcher.send_again(now, STUCK_AFTER)
         dispatcher.reap()
         dispatcher.send_hooks()

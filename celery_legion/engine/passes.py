@@ -131,7 +131,8 @@ class Engine:
         self._keep(now)
         if pulse.owed:
             self._dispatcher.send_hooks()
-        return self._delay()
+        # There may be more in the inbox than one pulse reads.
+        return 0.0 if pulse.requests else self._delay()
 
     def _pulse(self) -> Pulse:
         assert self._info is not None

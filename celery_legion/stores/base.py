@@ -342,7 +342,10 @@ class ReadingStore(Protocol):
         ...
 
     def release(self, name: str | None) -> list[Lock]:
-        """Free a lock whoever holds it, or (None) all; returns what was held. Runs go on."""
+        """Free a lock whoever holds it, or (None) all; returns what was held.
+
+        Runs go on, and one that is running does not take its lock back, until it is retried.
+        """
         ...
 
     def schedulers(self) -> list[Lead]:

@@ -207,6 +207,18 @@ class PushConformance(Case):
         assert latest.fire_time == pushed("p1").fire_time
         assert (store.get("p1"), mark_of(store)) == (None, minute(1))
 
+    def test_a_push_that_came_to_nothing_is_known_to_whoever_claims_it_again(self, store: Store) -> None:
+        know(store)
+        grant(store, fire(1))
+        first = store.claim([pushed("p1")], BEAT, None, LONG)
+        assert [verdict.granted for verdict in first] == [Granted.OVERLAP]
+        assert store.claim([pushed("p1")], BEAT, None, LONG) == first
+        assert grant(store, pushed("p1"), owner=OTHER) == [Granted.KNOWN]
+        store.release("job")
+        assert grant(store, pushed("p1"), owner=OTHER) == [Granted.KNOWN]
+        skips = [one for one in store.runs("job", 10) if one.state is State.SKIPPED]
+        assert [one.count for one in skips] == [1]
+
     def test_a_repeated_push_is_one_run(self, store: Store) -> None:
         claim = replace(pushed("p1"), limit=0, lapses=(skip(1, "paused"),))
         assert grant(store, claim) == [Granted.RUN]

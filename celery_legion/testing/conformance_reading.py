@@ -11,7 +11,19 @@ from threading import Thread
 import pytest
 
 from celery_legion.run import State
-from celery_legion.stores.base import Granted, Holder, JobState, Lock, Pause, Request, Store, WorkerInfo
+from celery_legion.stores.base import (
+    Admission,
+    Granted,
+    Holder,
+    JobState,
+    Kept,
+    Lock,
+    Pause,
+    Renewal,
+    Request,
+    Store,
+    WorkerInfo,
+)
 from celery_legion.testing.conformance_case import (
     BASE,
     BEAT,
@@ -26,6 +38,7 @@ from celery_legion.testing.conformance_case import (
     fire,
     grant,
     holders,
+    id_of,
     know,
     lead,
     minute,
@@ -182,6 +195,31 @@ class LockConformance(Case):
         assert store.locks() == []
         assert (record(store, fire(1)).state, record(store, fire(1)).token) == (State.RUNNING, token)
         assert grant(store, fire(2)) == [Granted.RUN]
+
+    def test_a_run_does_not_take_back_a_lock_that_was_cleared(self, store: Store) -> None:
+        know(store)
+        token = run(store, fire(1))
+        store.release("job")
+        kept = [Renewal(id=id_of(fire(1)), token=token, accepted=True)]
+        assert store.renew("worker-1", kept, LONG) == {id_of(fire(1)): Kept.OK}
+        assert store.locks() == []
+        later = run(store, fire(2))
+        assert store.renew("worker-1", kept, LONG) == {id_of(fire(1)): Kept.OK}
+        assert holders(store) == [id_of(fire(2))]
+        assert store.end(id_of(fire(1)), token, SUCCESS, KEEP)
+        assert holders(store) == [id_of(fire(2))]
+        assert store.end(id_of(fire(2)), later, SUCCESS, KEEP)
+
+    def test_the_retry_of_a_run_whose_lock_was_cleared_asks_for_it_again(self, store: Store) -> None:
+        know(store)
+        token = run(store, fire(1))
+        store.release("job")
+        assert store.park(id_of(fire(1)), token, BASE, 1)
+        assert store.locks() == []
+        run(store, fire(2))
+        again = replace(ticket(fire(1), asker="retry"), retries=1)
+        assert store.begin(again).admission is Admission.SUPERSEDED
+        assert holders(store) == [id_of(fire(2))]
 
     def test_one_lock_or_all_are_released(self, store: Store) -> None:
         know(store, "a", "b", "c")

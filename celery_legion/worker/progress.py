@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from celery_legion.context import Context
@@ -28,16 +30,29 @@ class Progress:
 
     def __init__(self, context: Context, run: CurrentRun, tail: Callable[[], str | None]) -> None:
         self._context, self._run, self._tail = context, run, tail
+        self._pid = os.getpid()
         self._timer: threading.Timer | None = None
+        self._starting = threading.Lock()
         self._pause = EVERY
         self._closed = False
 
     def note(self) -> None:
-        """Say that something was written."""
-        if self._timer is None and not self._closed:
-            self._timer = threading.Timer(self._pause.total_seconds(), self._tell)
-            self._timer.daemon = True
-            self._timer.start()
+        """Say that something was written. Called inside a task's own ``print``, so nothing of it may raise or wait."""
+        # A process that the task has forked has a tail of its own, which is not the run's.
+        if self._timer is not None or self._closed or self._pid != os.getpid():
+            return
+        if not self._starting.acquire(blocking=False):
+            return
+        try:
+            if self._timer is None:
+                timer = threading.Timer(self._pause.total_seconds(), self._tell)
+                timer.daemon = True
+                # No more threads are to be had: then the end alone brings the output.
+                with suppress(RuntimeError):
+                    timer.start()
+                    self._timer = timer
+        finally:
+            self._starting.release()
 
     def close(self) -> None:
         """Stop; what is being told while this is called comes before the end, or is refused by the store."""

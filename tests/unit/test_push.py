@@ -35,7 +35,7 @@ def job(name: str = "restock", kind: ActionKind = ActionKind.TASK) -> Job:
 def problem(body: str) -> str:
     with pytest.raises(PushError) as caught:
         read_push(body)
-    assert str(caught.value) == f"no push that can be handled: {caught.value.problem}"
+    assert str(caught.value) == f"the push cannot be handled: {caught.value.problem}"
     return caught.value.problem
 
 

@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from celery_legion.clock import EPOCH, to_ms
 from celery_legion.run import Kind, Reason, Record, State
-from celery_legion.stores.base import Aside, Lapse, Pause, Request, Retention, debt_id
+from celery_legion.stores.base import Aside, Granted, Lapse, Pause, Request, Retention, debt_id
 from celery_legion.stores.data import ASIDE_LIMIT
 from celery_legion.stores.memory.marks import Mark, Seen
 from celery_legion.stores.memory.rows import DebtRow, LapseRow, LeadRow, Run, SchedulerLease, WorkerLease, cut
@@ -61,6 +61,7 @@ class Ground:
         self.live: dict[str, datetime] = {}
         self.ended: dict[str, datetime] = {}
         self.done: dict[str, datetime] = {}
+        self.refused: dict[str, tuple[str, Granted, str | None]] = {}
         self.held: dict[str, dict[str, datetime]] = {}
         self.debts: dict[str, DebtRow] = {}
         self.outputs: dict[str, int] = {}
@@ -121,6 +122,7 @@ class Ground:
         till = self.done.get(run_id)
         if till is not None and till <= self.moment:
             del self.done[run_id]
+            self.refused.pop(run_id, None)
             return False
         return till is not None
 

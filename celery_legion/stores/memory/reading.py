@@ -143,7 +143,10 @@ class Reading(Ground):
         names = sorted(self.held) if name is None else [name]
         freed = self._locks(names)
         for lock in names:
-            self.held.pop(lock, None)
+            for run_id in self.held.pop(lock, {}):
+                run = self.all_runs.get(run_id)
+                if run is not None and run.state is State.RUNNING:
+                    run.freed = True
         return freed
 
     def _locks(self, names: Sequence[str]) -> list[Lock]:

@@ -61,6 +61,7 @@ class Run:
     previous: datetime | None = None
     hook_error: str | None = None
     left: bool = False
+    freed: bool = False
     stop: Interruption | None = None
     refused: str | None = None
 

@@ -104,7 +104,7 @@ class Running(Ground):
         run.started_at = run.started_at or self.moment
         run.worker, run.retries, run.asker = ticket.worker, ticket.retries, ticket.asker
         run.late, run.visibility, run.accepted = ticket.late, ticket.visibility, False
-        run.left, run.refused, run.previous = False, None, self.successes.get(run.job)
+        run.left, run.freed, run.refused, run.previous = False, False, None, self.successes.get(run.job)
         run.pid = run.exit_code = None
         self.drop_output(run.id)
         run.lease = self.moment
@@ -113,7 +113,7 @@ class Running(Ground):
     def _lease(self, run: Run, span: timedelta) -> None:
         # Never shorter: a parked retry's lease is longer than a renewal's.
         run.lease = max(run.lease, cut(self.moment + span))
-        if run.limit:
+        if run.limit and not run.freed:
             self.hold(run.lock, run.id, run.lease)
         self.expire_at(run)
 
@@ -135,7 +135,7 @@ class Running(Ground):
         retry = run.state is State.RETRYING and renewal.token == 0
         if not retry and not (run.begun and run.token == renewal.token):
             return Kept.LOST
-        if not self.admit(run):
+        if not run.freed and not self.admit(run):
             return Kept.LOST
         if run.state is State.RUNNING:
             run.accepted = run.accepted or renewal.accepted
@@ -156,7 +156,7 @@ class Running(Ground):
             return True
         run.state, run.retries, run.accepted = State.RETRYING, retries, False
         run.lease = cut(until + run.lock_ttl)
-        if run.limit:
+        if run.limit and not run.freed:
             self.hold(run.lock, run.id, run.lease)
         self.expire_at(run)
         return True

@@ -22,6 +22,9 @@ from celery_legion.stores.memory.ground import NOTHING, Ground, atomic
 from celery_legion.stores.memory.marks import Mark, Seen
 from celery_legion.stores.memory.rows import LeadRow, Run, SchedulerLease, cut, cut_or_none
 
+REFUSED = timedelta(days=1)
+"""How long a push that came to nothing is known: the least of the done memory."""
+
 
 class Scheduling(Ground):
     """The scheduler's verbs."""
@@ -108,6 +111,10 @@ class Scheduling(Ground):
             else:
                 skip = Lapse(state=State.SKIPPED, reason=granted.value, first=claim.fire_time, last=claim.fire_time)
                 self.write_lapse(claim.job, claim.kind, skip, owner, claim.owes, claim.run_id)
+                if claim.mark is None:
+                    # It is accounted for: whoever claims it again has read it before it was acknowledged.
+                    self.done[claim.run_id] = self.moment + REFUSED
+                    self.refused[claim.run_id] = (owner, granted, holder)
         self.trim(claim.job)
         if claim.mark is not None:
             fire = cut(claim.fire_time)
@@ -120,9 +127,12 @@ class Scheduling(Ground):
         run = self.all_runs.get(claim.run_id)
         if run is not None and run.state is State.CLAIMED and run.scheduler == owner:
             return self._verdict(claim, Granted.RUN)
-        if run is not None or self.is_done(claim.run_id):
-            return self._verdict(claim, Granted.KNOWN)
-        return None
+        if run is None and not self.is_done(claim.run_id):
+            return None
+        asker, granted, holder = self.refused.get(claim.run_id, ("", Granted.KNOWN, None))
+        if run is None and asker == owner:
+            return self._verdict(claim, granted, holder)
+        return self._verdict(claim, Granted.KNOWN)
 
     def _stale(self, claim: Claim, owner: str, expected: datetime) -> Verdict | None:
         mark = self.marks.get(claim.job)
@@ -235,3 +245,4 @@ class Scheduling(Ground):
             self.forget(run)
         for run_id in [run_id for run_id, till in islice(self.done.items(), max(0, limit)) if till <= self.moment]:
             del self.done[run_id]
+            self.refused.pop(run_id, None)

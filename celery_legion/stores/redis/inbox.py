@@ -10,9 +10,12 @@ from celery_legion.stores.base import Aside, Request
 from celery_legion.stores.data import BODY_KEPT
 from celery_legion.stores.redis.connection import Connection
 
+SEPARATOR = "\x1f"
+"""Between id and body: JSON text holds no such character."""
+
 
 class Inbox:
-    """Each push is a text: its id, a space, and its body.
+    """Each push is a text: its id, a unit separator, and its body.
 
     One that another program has pushed as bare JSON is brought into that form by whoever reads it first.
     """
@@ -21,7 +24,7 @@ class Inbox:
 
     def push(self, request: Request) -> None:
         """See :meth:`.InboxStore.push`."""
-        self.connection.run("push", (f"{request.id} {request.body}",))
+        self.connection.run("push", (f"{request.id}{SEPARATOR}{request.body}",))
 
     def requests(self, limit: int) -> list[Request]:
         """See :meth:`.InboxStore.requests`."""
@@ -43,7 +46,7 @@ class Inbox:
 
 def read_request(text: str) -> Request:
     """Return a request as a script has read it from the inbox."""
-    request_id, _, body = text.partition(" ")
+    request_id, _, body = text.partition(SEPARATOR)
     return Request(id=request_id, body=body)
 
 

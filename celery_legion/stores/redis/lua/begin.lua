@@ -34,7 +34,7 @@ local left = (tonumber(run.lease) or 0) - now
 if run.state == 'running' and left > 0 then
   if retries == tonumber(run.retries) then
     if asker == run.asker then
-      if tonumber(run.limit) > 0 then hold(run.lock, id, now + lease) end
+      if tonumber(run.limit) > 0 and run.freed ~= '1' then hold(run.lock, id, now + lease) end
       redis.call('HSET', key('run:' .. id), 'lease', now + lease)
       redis.call('ZADD', key('live'), now + lease + (late and visibility or 0), id)
       return { 'go', tonumber(run.token), tonumber(run.attempt), 0, success() }
@@ -66,7 +66,7 @@ redis.call('HSET', key('run:' .. id), 'state', 'running', 'token', token, 'attem
   'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'accepted', 0, 'asker', asker, 'revived', 0,
   'left', 0, 'previous', success())
 redis.call('HSETNX', key('run:' .. id), 'started', now)
-redis.call('HDEL', key('run:' .. id), 'msg', 'reason', 'ended', 'refused', 'pid', 'exit')
+redis.call('HDEL', key('run:' .. id), 'msg', 'reason', 'ended', 'refused', 'pid', 'exit', 'freed')
 drop_output(id)
 redis.call('ZREM', key('unsent'), id)
 redis.call('ZREM', key('queued'), id)

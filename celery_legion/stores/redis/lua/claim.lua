@@ -6,6 +6,7 @@
 hear()
 local owner, epoch, size = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local FIELDS = 14
+local REFUSED = 86400000 -- a day, as the done memory's least
 local answers = {}
 
 if epoch ~= '' then
@@ -47,8 +48,13 @@ for i = 5, #ARGV, FIELDS do
     local known = redis.call('HMGET', key('run:' .. id), 'state', 'scheduler')
     if known[1] then
       answer = { known[1] == 'claimed' and known[2] == owner and 'run' or 'known', mark and mark.fire or '', '' }
-    elseif redis.call('EXISTS', key('done:' .. id)) == 1 then
-      answer = { 'known', mark and mark.fire or '', '' }
+    else
+      local done = redis.call('GET', key('done:' .. id))
+      if done then
+        local verdict, asker, holder = string.match(done, '^([%w_]+)|(.*)|(.*)$')
+        local again = verdict and asker == owner
+        answer = { again and verdict or 'known', mark and mark.fire or '', again and holder or '' }
+      end
     end
   elseif not mark then
     answer = { 'stale', '', '' }
@@ -86,6 +92,8 @@ for i = 5, #ARGV, FIELDS do
         touch(job)
       else
         write_lapse(job, kind, 'skipped', verdict, tonumber(fire), tonumber(fire), 1, owner, ARGV[i + 13], id)
+        -- A push that came to nothing is accounted for: whoever claims it again has read it before it was acknowledged.
+        if pushed then redis.call('SET', key('done:' .. id), verdict .. '|' .. owner .. '|' .. holder, 'PX', REFUSED) end
       end
     end
     trim(job, size)

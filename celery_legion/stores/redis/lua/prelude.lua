@@ -19,7 +19,7 @@
 --   owed                zset    id of a debt of hooks -> when it is due; debt:<id>: hash of one debt
 --   outputs             zset    id of a run with output -> when; output_bytes: int, the size of all
 --   outputs:<job>       list    ids of a job's runs with output, newest first; failures: hash job -> the last failed one
---   inbox               list    pushes, oldest last: each its id, a space and its body, or as another program put it there
+--   inbox               list    pushes, oldest last: each its id, a unit separator and its body, or as another program put it
 --   aside               list    pushes that could not be handled, newest first: each a JSON list of ms, id, body, why
 --   pushes              int     counter of pushes that came without an id
 --   version             int     of the schedule; changed: zset job -> version; jobs, pauses: hash job -> JSON
@@ -244,12 +244,13 @@ local function hear()
   redis.call('SET', key('heard'), now)
   if now - heard < SILENCE then return end
   for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
-    local run = redis.call('HMGET', key('run:' .. id), 'lease', 'late', 'visibility', 'lock', 'limit', 'revived', 'state')
+    local run = redis.call('HMGET', key('run:' .. id), 'lease', 'late', 'visibility', 'lock', 'limit', 'revived', 'state',
+      'freed')
     local lease = tonumber(run[1] or 0)
     if run[7] and run[6] ~= '1' and lease > heard and lease < now + MOMENT then
       redis.call('HSET', key('run:' .. id), 'lease', now + MOMENT, 'revived', 1)
       redis.call('ZADD', key('live'), now + MOMENT + (run[2] == '1' and tonumber(run[3]) or 0), id)
-      if tonumber(run[5]) > 0 then hold(run[4], id, now + MOMENT) end
+      if tonumber(run[5]) > 0 and run[8] ~= '1' then hold(run[4], id, now + MOMENT) end
     end
   end
 end
@@ -281,17 +282,17 @@ local function keep_aside(id, body, why)
   redis.call('LTRIM', key('aside'), 0, ASIDES - 1)
 end
 
--- A request in the form "id body". One that lies there as another program has put it gets its id in front: the one in
+-- A request in the form of an id, a unit separator and the body. One that lies there as another program has put it gets its id in front: the one in
 -- its JSON if that can be one, else a new one, so that it stays the same however often it is read.
 local function identified(text)
-  if string.match(text, '^[%w._:-]+ ') then return text end
+  if string.match(text, '^[%w._:-]+\31') then return text end
   local read, data = pcall(cjson.decode, text)
   local id = read and type(data) == 'table' and data.id
   if type(id) ~= 'string' or #id > 128 or not string.match(id, '^[%w._:-]+$') then
     local hex = redis.sha1hex(base .. now .. ' ' .. redis.call('INCR', key('pushes')) .. text)
     id = string.format('%s-%s-%s-%s-%s', hex:sub(1, 8), hex:sub(9, 12), hex:sub(13, 16), hex:sub(17, 20), hex:sub(21, 32))
   end
-  return id .. ' ' .. text
+  return id .. '\31' .. text
 end
 
 -- The oldest requests in the inbox, oldest first.
@@ -305,7 +306,7 @@ local function read_inbox(limit)
       redis.call('LSET', key('inbox'), last - 1, 'gone')
       redis.call('LREM', key('inbox'), -1, 'gone')
       local text = identified(readable(string.sub(raw, 1, BODY)))
-      local id, body = string.match(text, '^(%S+) (.*)$')
+      local id, body = string.match(text, '^([^\31]+)\31(.*)$')
       keep_aside(id, body or '', 'it has ' .. #raw .. ' bytes, which is too long; send a reference to the data')
     else
       local text = identified(readable(raw))
@@ -328,7 +329,7 @@ local function take_requests(ids)
     local text = redis.call('LINDEX', key('inbox'), at)
     if not text then break end
     bytes = bytes + #text
-    local id = string.match(text, '^([%w._:-]+) ')
+    local id = string.match(text, '^([%w._:-]+)\31')
     if id and wanted[id] then
       redis.call('LSET', key('inbox'), at, 'gone')
       redis.call('LREM', key('inbox'), -1, 'gone')

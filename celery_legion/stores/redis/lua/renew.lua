@@ -5,10 +5,12 @@ hear()
 local worker, lease, dedup = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local function renew_begun(id, run, accepted, pid)
-  if not admit(id, run, dedup) then return 'lost' end
+  -- One whose lock was cleared goes on without.
+  local locked = tonumber(run.limit) > 0 and run.freed ~= '1'
+  if locked and not admit(id, run, dedup) then return 'lost' end
   local till = now + lease
   if run.lease and tonumber(run.lease) > till then till = tonumber(run.lease) end
-  if tonumber(run.limit) > 0 then hold(run.lock, id, till) end
+  if locked then hold(run.lock, id, till) end
   redis.call('HSET', key('run:' .. id), 'lease', till, 'revived', 0)
   if accepted and run.state == 'running' then redis.call('HSET', key('run:' .. id), 'accepted', 1) end
   if pid ~= '' then redis.call('HSET', key('run:' .. id), 'pid', pid) end
