@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -206,7 +205,8 @@ def _one_line_errors() -> Iterator[None]:
     except LegionError as exc:
         if click.get_current_context(silent=True) is None:
             raise
-        print(f"celery_legion: {exc}", file=sys.stderr)
+        # Where nothing is logged yet, logging writes it to standard error as it is.
+        logger.critical("celery_legion: %s", exc)
         raise SystemExit(exc.exit_code) from exc
 
 

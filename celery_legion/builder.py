@@ -256,6 +256,10 @@ class Builder(Reaction):
         )
 
 
+OF_THEIR_OWN = frozenset({"name", "timezone", "tags", "queue", "description", "when", "skip", "between", "days"})
+"""Words that the decorator takes as arguments."""
+
+
 def forgiving(cls: type[B]) -> type[B]:
     """Make the words of a builder keep their error instead of raising it."""
     for name, word in list(vars(cls).items()) if cls.__base__ is Builder else _words(cls):
@@ -276,7 +280,9 @@ def _forgiving(word: Callable[..., Builder]) -> Callable[..., Builder]:
         try:
             signature.bind(self, *args, **kwargs)
         except TypeError as exc:
-            return self.fail(self.fault(f"{word.__name__}: {exc}"))
+            own = [name for name in kwargs if name not in signature.parameters and name in OF_THEIR_OWN]
+            hint = f"; write .{own[0]}({kwargs[own[0]]!r}), a word of its own" if own else ""
+            return self.fail(self.fault(f"{word.__name__}: {exc}{hint}"))
         try:
             return word(self, *args, **kwargs)
         except LegionError as exc:

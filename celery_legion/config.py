@@ -187,6 +187,10 @@ def _find_store(app: Any) -> str:
         return _secured(brokers[0], app.conf.broker_use_ssl)
     if isinstance(backend, str) and urlsplit(backend).scheme in REDIS_SCHEMES:
         return _secured(backend, app.conf.redis_backend_use_ssl)
+    if not brokers and not backend:
+        expected = "set to a Redis or Valkey such as 'redis://localhost:6379/0' (or legion_store_url to one)"
+        hint = "without, `celery legion dev` brings one along, for other commands too while it runs"
+        raise ConfigurationError("broker_url", f"{expected}; {hint}", None)
     if len(brokers) > 1:
         problem = "broker_url lists several servers and the state of the schedule needs one"
     elif brokers and urlsplit(brokers[0]).scheme.startswith("sentinel"):

@@ -192,7 +192,7 @@ class RunInterruptedError(CommandError):
     """A command was interrupted by someone who asked for it."""
 
     def __str__(self) -> str:
-        return f"the command of job {self.job!r} was interrupted{self.last_line}"
+        return f"the command of job {self.job!r} was interrupted"
 
 
 class StoreError(LegionError, RuntimeError):
@@ -220,7 +220,8 @@ class StoreUnavailableError(StoreError, ConnectionError):
         self.store, self.cause = store, cause
 
     def __str__(self) -> str:
-        return f"the store {self.store} cannot be reached ({self.cause}); check legion_store_url and that it is up"
+        check = "check its URL (legion_store_url, else the broker's) and that it is up"
+        return f"the store {self.store} cannot be reached ({self.cause}); {check}"
 
 
 class BrokerUnavailableError(LegionError, ConnectionError):

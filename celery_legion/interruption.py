@@ -15,7 +15,7 @@ from celery_legion.context import Context
 from celery_legion.duration import Duration, parse_duration
 from celery_legion.errors import AmbiguousTargetError, LegionError, StoreUnavailableError
 from celery_legion.lookup import find_run, is_over, runs_of, unknown_run
-from celery_legion.run import Record
+from celery_legion.run import Reason, Record
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ RENEW = "legion_renew"
 GRACE = timedelta(seconds=5)
 PATIENCE = timedelta(seconds=15)
 """How long a worker may take beyond its next renewal and the grace."""
+
+UNHEARD = "it was sent to a worker without Legion(app), and nobody can say whether it runs"
 
 POLL = 0.1
 DIGITS = 10
@@ -103,6 +105,9 @@ def interrupt(
     results: list[Interrupted] = []
     open_runs: list[Record] = []
     for record in records:
+        if record.reason == Reason.UNWATCHED:
+            results.append(Interrupted(Verdict.REFUSED, record, UNHEARD))
+            continue
         if is_over(record):
             results.append(Interrupted(Verdict.NOT_RUNNING, record))
             continue

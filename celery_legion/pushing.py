@@ -12,10 +12,11 @@ from uuid import uuid4
 from celery_legion.context import Context
 from celery_legion.job import NOTHING
 from celery_legion.push import Push, check_push
-from celery_legion.run import Kind, Record
+from celery_legion.run import Kind, Record, State
 from celery_legion.stores.base import Aside, Request
 
-POLL = 0.02
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.3
+"""Seconds between two looks at the inbox, which may be long."""
 
 SLACK = timedelta(seconds=5)
 """How long before it is waited for a push may have come to its skip."""
@@ -57,25 +58,31 @@ def push(context: Context, job: str, args: Sequence[Any] | None = None, kwargs: 
 
 
 def await_push(context: Context, run_id: str, job: str, patience: timedelta) -> Pushed:
-    """Wait until a scheduler has taken a push out of the inbox, at most for *patience*, and say what became of it.
+    """Wait until a scheduler has taken a push out of the inbox and sent it, at most for *patience*.
+
+    Returns what has become of it by then.
 
     Raises:
         StoreUnavailableError: The store does not answer.
     """
     deadline = time.monotonic() + patience.total_seconds()
     store = context.store
-    since = store.now()
+    since, pause = store.now(), FIRST_PAUSE
     while True:
         record = store.get(run_id)
-        if record is not None:
+        late = time.monotonic() >= deadline
+        # Claimed is not yet known to be sent, and its arguments may be none that the task takes.
+        if record is not None and (late or record.state is not State.CLAIMED):
             return Pushed(id=run_id, record=record)
         waiting = store.requests(LOOKED_AT)
         # Behind that many it cannot be seen.
-        if len(waiting) < LOOKED_AT and all(request.id != run_id for request in waiting):
+        gone = len(waiting) < LOOKED_AT and all(request.id != run_id for request in waiting)
+        if record is None and gone:
             break
-        if time.monotonic() >= deadline:
+        if late:
             return Pushed(id=run_id)
-        time.sleep(POLL)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
     # It may have been claimed between the two looks; a skip has no run, and is the job's newest one of a push.
     record = store.get(run_id)
     if record is None:

@@ -10,6 +10,7 @@ from hashlib import sha1
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from celery.backends.base import DisabledBackend
 from celery.schedules import crontab
 
 from celery_legion.config import Config
@@ -210,7 +211,8 @@ class Registry:
     def _beat_entries(self) -> dict[str, Mapping[str, Any]]:
         app = self._app
         entries: dict[str, Mapping[str, Any]] = {**(app.conf.beat_schedule or {}), **self._entries}
-        if CLEANUP not in entries and app.conf.result_expires and not app.backend.supports_autoexpire:
+        keeps = not isinstance(app.backend, DisabledBackend) and not app.backend.supports_autoexpire
+        if CLEANUP not in entries and app.conf.result_expires and keeps:
             # As Celery's own scheduler does, for backends that keep results for ever.
             entries[CLEANUP] = {"task": CLEANUP, "schedule": crontab("0", "4", "*"), "options": {"expires": 12 * 3600}}
         return entries

@@ -11,6 +11,9 @@ def safe_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         query = re.sub(r"(?i)(\b\w*password=)[^&]*", r"\1***", parts.query)
+        if parts.password is None and "@" in parts.path:
+            # A password with a slash in it, which should be written %2F.
+            return f"{parts.scheme}://***"
         if parts.password is None:
             return url if query == parts.query else urlunsplit(parts._replace(query=query))
         host = parts.hostname or ""

@@ -98,7 +98,7 @@ def legion(ctx: click.Context) -> None:
     """Look at, run and steer the schedule.
 
     Exit codes: 0 fine, 1 a run failed, 2 usage or configuration, 3 store or broker unreachable, 4 no such job or run;
-    interrupt adds 5 not running, 6 cannot be terminated, 7 not ended yet; test adds 8 its lock is held.
+    interrupt adds 5 not running, 6 cannot be terminated, 7 not ended yet; test and push add 8 the lock is held.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -11,7 +11,7 @@ import click
 from celery_legion.cli import render
 from celery_legion.cli.names import JobName
 from celery_legion.cli.row import dump_lock
-from celery_legion.cli.session import Command, addressed, open_context
+from celery_legion.cli.session import Command, open_context, say
 from celery_legion.context import Context
 from celery_legion.errors import LegionError, UnknownJobError
 from celery_legion.job import Job
@@ -68,9 +68,9 @@ def command(ctx: click.Context, job: str | None, yes: bool, as_json: bool) -> No
     if as_json:
         render.write_json([dump_lock(lock) for lock in released])
     elif held:
-        click.echo(f"{_count(released)} cleared")
+        say(f"{_count(released)} cleared")
     else:
-        click.echo("no lock is held" if job is None else f"nothing holds the lock of {render.printable(job)}")
+        say("no lock is held" if job is None else f"nothing holds the lock of {render.printable(job)}")
 
 
 def find_lock(context: Context, word: str, held: Sequence[Lock]) -> str:
@@ -105,8 +105,8 @@ def _ask(held: Sequence[Lock], all_of_them: bool) -> None:
         goes_on = "1 run goes on without its lock, and another may start beside it"
         if count > 1:
             goes_on = f"{count} runs go on without their locks, and others may start beside them"
-        click.echo(f"{goes_on};", err=True)
-        click.echo(addressed("`celery legion interrupt RUN` ends a run properly"), err=True)
+        say(f"{goes_on};", err=True)
+        say("`celery legion interrupt RUN` ends a run properly", err=True)
     question = f"Clear {_count(held, 'all ')}?" if all_of_them else f"Clear {_count(held)}?"
     if not click.confirm(question, err=True):
         raise UnconfirmedError(len(held), asked=True)
@@ -124,4 +124,4 @@ def _show(locks: Sequence[Lock], quiet: bool) -> None:
         for holder in lock.holders:
             where = f" on {render.printable(holder.worker)}" if holder.worker else ""
             state = f"lock {name}: {holder.state.value}{where}, {render.span_words(holder.expires_in)} left"
-            click.echo(f"{state}{separator}run {holder.run_id} of {render.printable(holder.job)}", err=quiet)
+            say(f"{state}{separator}run {holder.run_id} of {render.printable(holder.job)}", err=quiet)

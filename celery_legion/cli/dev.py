@@ -75,6 +75,7 @@ def command(
         claim = stack.enter_context(handover.claim(app_name(app)))
         guard = stack.enter_context(Guard())
         if embedded or not handover.has_broker(app):
+            refuse_other_store(app)
             why = "--embedded" if embedded else "no broker is configured"
             server = stack.enter_context(dev_broker.embedded(guard))
             broker = f"a Valkey of its own ({why})"
@@ -94,6 +95,19 @@ def command(
         died = run(context, signals, guard, options, loglevel.upper(), ["-c", str(concurrency), *extra], seconds)
     if died is not None:
         ctx.exit(1)
+
+
+def refuse_other_store(app: Any) -> None:
+    """Refuse to claim fires in a store that other schedulers may share, and to send them to a Valkey of dev's own.
+
+    Raises:
+        click.UsageError: The app has a ``legion_store_url``.
+    """
+    if url := app.conf.get("legion_store_url"):
+        shown = safe_url(getattr(url, "value", url))
+        raise click.UsageError(
+            f"legion_store_url names {shown}, whose fires would go to dev's own Valkey: name a broker, too, or unset it"
+        )
 
 
 def run(

@@ -65,7 +65,8 @@ def check(app: Any) -> str:
         NoBrokerError: It has not, within :data:`ANSWERS_WITHIN` seconds.
     """
     connection = app.connection_for_write(connect_timeout=ANSWERS_WITHIN)
-    shown = safe_url(connection.as_uri())
+    url = app.conf.broker_write_url
+    shown = safe_url(url) if isinstance(url, str) else safe_url(connection.as_uri())
     if connection.transport_cls == "memory":
         raise NoBrokerError(shown, "it is no broker for several processes")
     problems = [f"nothing within {ANSWERS_WITHIN:g} s"]

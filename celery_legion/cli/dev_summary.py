@@ -12,6 +12,7 @@ from rich.text import Text
 
 from celery_legion.cli import render
 from celery_legion.cli.grid import Cell, Column, cell, lay_out, write_lines, write_plain
+from celery_legion.cli.session import say
 from celery_legion.context import Context
 from celery_legion.errors import LegionError
 from celery_legion.run import Kind, Reason, Record, State
@@ -54,7 +55,7 @@ def summarize(context: Context, since: datetime, out: Console) -> None:
     else:
         write_plain(COLUMNS, rows)
     if waiting := sorted(set(context.registry.jobs) - {job for job, *_ in tallies}):
-        click.echo(f"\nnot due: {', '.join(map(render.printable, waiting))}")
+        say(f"\nnot due: {', '.join(map(render.printable, waiting))}")
 
 
 Key = tuple[str, Kind, State, str | None]

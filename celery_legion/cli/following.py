@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from celery_legion.cli import render
 from celery_legion.context import Context
 from celery_legion.lookup import is_over
 from celery_legion.run import Record
@@ -33,7 +34,7 @@ def how_it_ended(record: Record) -> str:
     """Return how a run that was followed has ended, in words."""
     if not is_over(record):
         return "is no longer known to the store"
-    return f"is over: {record.state.value}" + (f" ({record.reason})" if record.reason else "")
+    return f"is over: {render.outcome(record)}"
 
 
 class Follower:

@@ -64,7 +64,7 @@ def dump(record: Record) -> dict[str, Any]:
 @click.argument("job", required=False, type=JobName())
 @click.option("--failed", is_flag=True, help="Only what went wrong: failed, lost, interrupted, expired, missed.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many records.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per record; instants are ISO 8601 in UTC.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON array of records; instants are ISO 8601 in UTC.")
 @click.pass_context
 def command(ctx: click.Context, job: str | None, failed: bool, limit: int, as_json: bool) -> None:
     """Show what ran, what was skipped and why, newest first.
@@ -90,7 +90,10 @@ def command(ctx: click.Context, job: str | None, failed: bool, limit: int, as_js
     out = render.console()
     if not records:
         # A program that counts lines finds none.
-        click.echo("nothing has gone wrong" if failed else "nothing has run yet", err=not out.is_terminal)
+        click.echo(
+            "nothing has gone wrong among the newest records" if failed else "nothing has run yet",
+            err=not out.is_terminal,
+        )
         return
     now, zone = context.clock.now(), context.config.timezone
     if out.is_terminal:

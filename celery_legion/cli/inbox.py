@@ -6,7 +6,7 @@ import click
 from rich.text import Text
 
 from celery_legion.cli import render
-from celery_legion.cli.grid import Cell, Column, cell, lay_out, write_lines, write_plain
+from celery_legion.cli.grid import Column
 from celery_legion.cli.session import Command, open_context
 from celery_legion.clock import isoformat
 from celery_legion.stores.base import Aside, Request
@@ -43,20 +43,16 @@ def command(ctx: click.Context, as_json: bool) -> None:
         return
     now = context.clock.now()
     rows = [_waiting(request) for request in waiting] + [_aside(one, render.ago(one.at, now)) for one in asides]
-    out = render.console()
-    if out.is_terminal:
-        write_lines(lay_out(COLUMNS, rows, out.width), out)
-    else:
-        write_plain(COLUMNS, rows)
+    render.write_table(COLUMNS, rows)
 
 
-def _waiting(request: Request) -> list[Cell]:
-    return [cell(Text("waits", style="cyan")), cell(request.id[:8]), cell(_body(request)), cell("–")]
+def _waiting(request: Request) -> list[Text | str]:
+    return [Text("waits", style="cyan"), request.id[:8], _body(request), render.NONE]
 
 
-def _aside(one: Aside, when: str) -> list[Cell]:
+def _aside(one: Aside, when: str) -> list[Text | str]:
     state = Text(f"put aside {when}", style="yellow")
-    return [cell(state), cell(one.request.id[:8]), cell(_body(one.request)), cell(render.printable(one.why))]
+    return [state, one.request.id[:8], _body(one.request), render.printable(one.why)]
 
 
 def _body(request: Request) -> str:

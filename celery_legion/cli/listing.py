@@ -16,14 +16,14 @@ from celery_legion.cli import render
 from celery_legion.cli.dashboard import STACKED, WIDE, by_next_fire, notices, rows_of, summary
 from celery_legion.cli.detail import PLAIN, details, plain_details
 from celery_legion.cli.grid import Column, lay_out, natural_width, wrap, write_lines, write_plain
-from celery_legion.cli.row import Board, Row, read_board, read_rows
+from celery_legion.cli.row import Board, Row, read_board
 from celery_legion.cli.session import Command, addressed, open_context
 from celery_legion.cli.standing import dump_row
 from celery_legion.cli.tagged import tagged
 from celery_legion.context import Context
 from celery_legion.errors import LegionError
 
-__all__ = ["command", "live_table", "read_rows"]
+__all__ = ["command", "live_table"]
 
 ONE_LINE = 140
 """A terminal of this width gets one line a job, even if some of them are wrapped; a narrower one if all fit."""
@@ -39,15 +39,16 @@ REFRESH = 1.0
 )
 @click.option("--next", "by_next", is_flag=True, help="By next run, the soonest first, instead of by name.")
 @click.option("--watch", is_flag=True, help="Stay, and look again each second, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per job; instants are ISO 8601 in UTC.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON array of jobs; instants are ISO 8601 in UTC.")
 @click.pass_context
 def command(
     ctx: click.Context, verbose: bool, tags: tuple[str, ...], by_next: bool, watch: bool, as_json: bool
 ) -> None:
     """Show every job: its schedule, its next run, how the last one went, and what it is doing.
 
-    States: idle, queued (sent, no worker has begun it), running, retrying, paused, disabled, late (a fire has passed
-    and no scheduler has taken it up), unseen (no scheduler knows the job yet), no scheduler.
+    States: idle, sent (no Legion(app) reports its end), queued (sent, no worker has begun it), running, retrying,
+    paused, disabled, late (a fire has passed and no scheduler has taken it up), unseen (no scheduler knows the job
+    yet), no scheduler.
 
     \b
     Example: celery -A shop legion list --next

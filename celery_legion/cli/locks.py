@@ -52,7 +52,7 @@ class Held:
 
 
 @click.command("locks", cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per lock and holder; durations are in seconds.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON array of locks with holders; durations in seconds.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
     """Show every lock: which run holds it, since when, and how long it lasts if nothing is heard of the run.

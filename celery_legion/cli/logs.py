@@ -8,10 +8,10 @@ from celery_legion.cli import render
 from celery_legion.cli.following import follow, how_it_ended, write_output
 from celery_legion.cli.history import dump
 from celery_legion.cli.names import RunId
-from celery_legion.cli.session import Command, open_context
+from celery_legion.cli.session import Command, open_context, say
 from celery_legion.context import Context
 from celery_legion.lookup import find_run, is_over, runs_of, unknown_run
-from celery_legion.run import Record
+from celery_legion.run import Reason, Record
 
 
 @click.command("logs", cls=Command)
@@ -41,9 +41,9 @@ def command(ctx: click.Context, target: str, following: bool, as_json: bool) -> 
         return
     write_output(record.output or "")
     if record.output is None:
-        click.echo(f"{_name(record)}: {_nothing(context, record)}", err=True)
+        say(f"{_name(record)}: {_nothing(context, record)}", err=True)
     elif not is_over(record):
-        click.echo(f"{_name(record)} goes on; --follow shows what comes", err=True)
+        say(f"{_name(record)} goes on; --follow shows what comes", err=True)
 
 
 def _find(context: Context, target: str) -> Record:
@@ -58,7 +58,7 @@ def _find(context: Context, target: str) -> Record:
 
 def _follow(context: Context, record: Record) -> None:
     *_, last = follow(context, record, write_output)
-    click.echo(f"{_name(last)} {how_it_ended(last)}", err=True)
+    say(f"{_name(last)} {how_it_ended(last)}", err=True)
 
 
 def _name(record: Record) -> str:
@@ -69,5 +69,11 @@ def _nothing(context: Context, record: Record) -> str:
     if not is_over(record) and record.started_at is None:
         return "has not begun yet"
     job = context.registry.find(record.job)
+    if record.reason == Reason.UNWATCHED:
+        return "no worker with Legion(app) reports what it prints"
     kept = job is not None and (job.action.command is not None or job.policy.capture_output)
-    return "it has printed nothing" if kept else "what it prints is not kept; .capture_output() on the job keeps it"
+    return (
+        "it has printed nothing"
+        if kept
+        else "what it prints is not kept; .capture_output() keeps it of jobs that code describes"
+    )

@@ -13,7 +13,7 @@ import click
 from celery_legion.cli import render
 from celery_legion.cli.names import JobName
 from celery_legion.cli.row import EVERYTHING, dump_pause
-from celery_legion.cli.session import Command, addressed, open_context
+from celery_legion.cli.session import Command, open_context, say
 from celery_legion.duration import DurationError, parse_duration
 from celery_legion.errors import LegionError
 from celery_legion.stores.base import Pause
@@ -127,8 +127,8 @@ def command(ctx: click.Context, job: str | None, until: str | None, note: str, a
     if as_json:
         render.write_json(dump(pause))
         return
-    click.echo(sentence(pause, now, zone))
-    click.echo("fires meanwhile are recorded as skipped (paused); runs in progress go on")
+    say(sentence(pause, now, zone))
+    say("fires meanwhile are recorded as skipped (paused); runs in progress go on")
     if end is None:
         target = "" if job is None else f" {shlex.quote(render.printable(name))}"
-        click.echo(addressed(f"`celery legion resume{target}` lifts it"))
+        say(f"`celery legion resume{target}` lifts it")

@@ -10,10 +10,11 @@ import click
 from celery_legion.cli import render
 from celery_legion.cli.history import dump
 from celery_legion.cli.names import JobName
-from celery_legion.cli.session import Command, open_context
+from celery_legion.cli.session import Command, open_context, say
 from celery_legion.cli.trying import HELD
 from celery_legion.push import strict_json
 from celery_legion.pushing import Pushed, await_push, push
+from celery_legion.run import State
 
 PATIENCE = timedelta(seconds=3)
 """How long a scheduler may take to look into the inbox; it does so each second at least."""
@@ -34,11 +35,12 @@ def command(
     Each VALUE is read as JSON (5, true, [1, 2], "5"), or is text if it is none. The job's lock is respected; its
     clock, pauses and conditions are not asked. Without a scheduler the push waits in the inbox until there is one.
 
-    Exit codes: 0 it is sent or waits, 2 put aside, 3 store unreachable, 4 no such job, 8 another run holds its lock.
+    Exit codes: 0 it is sent or waits, 1 it has failed at once, 2 put aside, 3 store unreachable, 4 no such job,
+    8 another run holds its lock.
 
     \b
     Examples: celery -A shop legion push restock --arg 40 --kwarg shelf=milk
-              celery -A shop legion push backup && celery -A shop legion logs backup --follow
+              celery -A shop legion push backup
     """
     context = open_context(ctx)
     given = [_value(text) for text in args] if args else None
@@ -54,14 +56,17 @@ def command(
             }
         )
     else:
-        click.echo(_sentence(job, pushed, no_wait, leads=bool(context.store.schedulers())))
+        say(_sentence(job, pushed, no_wait, leads=bool(context.store.schedulers())))
     ctx.exit(_exit_code(pushed))
 
 
 def _exit_code(pushed: Pushed) -> int:
     if pushed.aside is not None:
         return 2
-    return HELD if pushed.record is not None and pushed.record.id is None else 0
+    record = pushed.record
+    if record is not None and record.id is None:
+        return HELD
+    return 1 if record is not None and record.state is State.FAILED else 0
 
 
 def _value(text: str) -> Any:
@@ -85,7 +90,9 @@ def _sentence(job: str, pushed: Pushed, no_wait: bool, leads: bool) -> str:
     if record is not None and record.id is None:
         return f"the push of {name} came to nothing: {record.state.value} ({render.printable(record.reason or '')})"
     if record is not None:
-        return f"run {pushed.id} of {name} is {record.state.value}"
+        how = f"{'has ' if record.state.terminal else 'is '}{record.state.value}"
+        error = f": {render.error_words(record.error)}" if record.state is State.FAILED else ""
+        return f"run {pushed.id} of {name} {how}{error}"
     if no_wait or leads:
         return f"run {pushed.id} of {name} is asked for"
     return f"run {pushed.id} of {name} waits in the inbox: no scheduler is running"

@@ -47,8 +47,8 @@ REASONS = {
     Reason.UNWATCHED: "sent; no Legion(app) reports its end",
     Reason.UNSENDABLE: "its message could not be made",
     Reason.EXPIRES: "the message's expires had passed",
-    Reason.REVOKED: "revoked before it began",
-    Reason.TERMINATED: "terminated while it ran",
+    Reason.REVOKED: "someone took it back before it began",
+    Reason.TERMINATED: "someone ended it while it ran",
     Reason.SHUTDOWN: "its worker was shut down",
     Reason.TIME_LIMIT: "ran longer than its time limit",
     Reason.PROCESS_LOST: "its worker or process died",
@@ -152,6 +152,11 @@ def error_words(text: str | None, limit: int = 200) -> str:
     return last_line(text if lines and lines[0].startswith("Traceback") else "".join(lines[:1]), limit)
 
 
+def outcome(record: Record) -> str:
+    """Return a record's state, with its reason if it has one."""
+    return record.state.value + (f" ({printable(record.reason)})" if record.reason else "")
+
+
 def took(record: Record) -> timedelta | None:
     """Return how long a run took, None if it never began or is not over."""
     if record.started_at is None or record.ended_at is None:
@@ -169,9 +174,9 @@ def counted(count: int, noun: str) -> str:
     return f"{size_words(count)} {noun}{'' if count == 1 else 's'}"
 
 
-def write_table(titles: Sequence[str], rows: Sequence[Sequence[Text | str]]) -> None:
+def write_table(columns: Sequence[Column], rows: Sequence[Sequence[Text | str]]) -> None:
     """Write a table: one that fits a terminal's width, or one line a row, aligned, for a program to read."""
-    columns, cells = [Column(title) for title in titles], [[cell(one) for one in row] for row in rows]
+    cells = [[cell(one) for one in row] for row in rows]
     out = console()
     if out.is_terminal:
         write_lines(lay_out(columns, cells, out.width), out)

@@ -10,7 +10,7 @@ from celery_legion.cli import render
 from celery_legion.cli.names import JobName
 from celery_legion.cli.pausing import dump, sentence
 from celery_legion.cli.row import EVERYTHING
-from celery_legion.cli.session import Command, addressed, open_context
+from celery_legion.cli.session import Command, open_context, say
 from celery_legion.errors import UnknownJobError
 from celery_legion.triggers.zones import get_zone
 
@@ -40,13 +40,13 @@ def command(ctx: click.Context, job: str | None, as_json: bool) -> None:
         return
     who = "all jobs" if name == EVERYTHING else render.printable(name)
     if not resumed:
-        click.echo("no pause of all jobs is in force" if name == EVERYTHING else f"{who} was not paused")
+        say("no pause of all jobs is in force" if name == EVERYTHING else f"{who} was not paused")
     else:
-        click.echo(f"the pause of {who} is lifted")
+        say(f"the pause of {who} is lifted")
     zone = get_zone(context.config.timezone)
     for pause in sorted(left, key=lambda pause: pause.name):
         if pause.name == EVERYTHING:
             hint = "`celery legion resume` without a job lifts that"
         else:
             hint = f"`celery legion resume {shlex.quote(render.printable(pause.name))}` lifts that"
-        click.echo(addressed(f"{sentence(pause, now, zone)}; {hint}"))
+        say(f"{sentence(pause, now, zone)}; {hint}")

@@ -6,7 +6,7 @@ import click
 
 from celery_legion.beat import Scheduler
 from celery_legion.cli import render
-from celery_legion.cli.session import Command, open_context
+from celery_legion.cli.session import Command, open_context, say
 from celery_legion.cli.tagged import tagged
 from celery_legion.run import Kind
 from celery_legion.stores.base import Granted
@@ -45,7 +45,7 @@ def command(ctx: click.Context, force: bool, tags: tuple[str, ...], as_json: boo
     if as_json:
         render.write_json({"sent": sent})
     else:
-        click.echo(_sent(sent))
+        say(_sent(sent))
 
 
 def _force(scheduler: Scheduler, tags: tuple[str, ...], as_json: bool) -> None:
@@ -62,8 +62,8 @@ def _force(scheduler: Scheduler, tags: tuple[str, ...], as_json: bool) -> None:
         render.write_json({"sent": sent, "refused": refused})
         return
     for name, why in refused.items():
-        click.echo(f"{render.printable(name)} is not run: {render.printable(why)}", err=True)
-    click.echo(_sent(sent))
+        say(f"{render.printable(name)} is not run: {render.printable(why)}", err=True)
+    say(_sent(sent))
 
 
 def _sent(count: int) -> str:

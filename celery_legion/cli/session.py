@@ -6,15 +6,18 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from celery_legion.cli import handover
+from celery_legion.cli.render import printable
 from celery_legion.context import Context
 from celery_legion.errors import LegionError
 from celery_legion.url import safe_url
@@ -103,10 +106,34 @@ def addressed(text: str) -> str:
     return text.replace(f"`{BARE}", f"`{called(sys.argv, valued)}")
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Write a sentence: on a terminal broken between words, anywhere else as it is."""
+    stream = sys.stderr if err else sys.stdout
+    click.echo(wrapped(addressed(text), stream.isatty()), err=err)
+
+
+def wrapped(text: str, on_terminal: bool) -> str:
+    """Return *text* broken between words for a terminal; what has no spaces is left to it."""
+    if not on_terminal:
+        return text
+    width = shutil.get_terminal_size().columns
+    lines = text.split("\n")
+    return "\n".join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in lines)
+
+
+class OneLineError(click.ClickException):
+    """One line for standard error."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the line."""
+        stream = sys.stderr if file is None else file
+        click.echo(wrapped(f"Error: {self.format_message()}", stream.isatty()), file=stream)
+
+
 def failure(error: LegionError) -> click.ClickException:
     """Return one line for standard error with the error's exit code."""
-    kind = type("Failure", (click.ClickException,), {"exit_code": error.exit_code})
-    made: click.ClickException = kind(addressed(str(error)))
+    kind = type("Failure", (OneLineError,), {"exit_code": error.exit_code})
+    made: click.ClickException = kind(printable(addressed(str(error))))
     return made
 
 
@@ -118,6 +145,10 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        for stream in (sys.stdout, sys.stderr):
+            # What a terminal of another encoding cannot show is no reason to fail.
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             with _short_log():
                 result = super().invoke(ctx)

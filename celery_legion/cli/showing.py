@@ -143,12 +143,14 @@ def _pairs(shown: Shown) -> Iterator[tuple[str, str]]:
     words, code = describe(trigger), written(trigger)
     yield "schedule", render.printable(words if code is None or code == words else f"{words}   {code}")
     yield "zone", zone
+    pause = row.state.pause
     for index, fire in enumerate(shown.fires):
-        yield "" if index else "next", f"{at(fire, zone)}   {render.ago(fire, board.now)}"
+        skipped = ", skipped: paused" if pause is not None and (pause.until is None or fire < pause.until) else ""
+        yield "" if index else "next", f"{at(fire, zone)}   {render.ago(fire, board.now)}{skipped}"
     if not shown.fires and job.enabled:
         yield "next", "known once a scheduler has seen it" if row.unknown else "never again"
-    if row.state.pause is not None:
-        yield "pause", pause_words(row.state.pause, board.now, zone) or "until it is resumed"
+    if pause is not None:
+        yield "pause", pause_words(pause, board.now, zone) or "until it is resumed"
     yield (
         "lock",
         lock_words(row, " left") if row.lock is not None else "free" if job.policy.limit else "none: runs may overlap",

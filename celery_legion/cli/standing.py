@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from celery_legion.stores.base import Pause
 STYLES = {
     "idle": "dim",
     "disabled": "dim",
+    "sent": "dim",
     "running": "cyan",
     "retrying": "cyan",
     "paused": "yellow",
@@ -30,7 +32,10 @@ STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A job's state: idle, queued, running, retrying, paused, disabled, late, unseen, or no scheduler.
+    """A job's state.
+
+    One of: idle, sent (no worker reports on it), queued, running, retrying, paused, disabled, late, unseen, or
+    no scheduler.
 
     ``stuck`` says that it stays so until somebody does something.
     """
@@ -61,7 +66,9 @@ def standing(row: Row, board: Board) -> Standing:
     found = _on_its_way(row, board)
     held = _held_back(row, board)
     if found is None:
-        return held or Standing("idle")
+        last = row.state.last
+        unheard = last is not None and last.reason == Reason.UNWATCHED
+        return held or (Standing("sent", "nobody reports its end") if unheard else Standing("idle"))
     if held is not None and held.word in {"paused", "disabled"}:
         return Standing(found.word, f"{found.detail}; {held.word}")
     return found
@@ -184,7 +191,7 @@ def _of_schedule(row: Row, board: Board) -> Iterator[str]:
         whose = "everything is" if pause.name == EVERYTHING else "it is"
         since = moment_words(pause.since, board.now, board.zone_of(job))
         words = pause_words(pause, board.now, board.zone_of(job))
-        name = "" if pause.name == EVERYTHING else f" {render.printable(job.name)}"
+        name = "" if pause.name == EVERYTHING else f" {shlex.quote(render.printable(job.name))}"
         yield f"{whose} paused since {since}{words and f' {words}'}; `celery legion resume{name}` lifts it"
     elif row.due is not None and board.now - row.due > board.late_after:
         yield f"late: its fire of {moment_words(row.due, board.now, board.zone_of(job))} is not accounted for yet"

@@ -13,7 +13,7 @@ from celery_legion.cli.following import follow, how_it_ended, write_output
 from celery_legion.cli.history import dump
 from celery_legion.cli.interrupting import sentence
 from celery_legion.cli.names import JobName
-from celery_legion.cli.session import Command, open_context
+from celery_legion.cli.session import Command, open_context, say
 from celery_legion.context import Context
 from celery_legion.engine import Ordered
 from celery_legion.interruption import interrupt
@@ -63,18 +63,18 @@ def command(ctx: click.Context, job: str, force: bool, as_json: bool) -> None:
         _held(context, ordered, as_json)
         ctx.exit(HELD)
     if not as_json:
-        click.echo(f"run {ordered.run_id} of {render.printable(job)} is sent to the workers", err=True)
+        say(f"run {ordered.run_id} of {render.printable(job)} is sent to the workers", err=True)
     try:
         record = _watch(context, found, ordered.run_id, quiet=as_json)
     except KeyboardInterrupt:
-        click.echo("\ninterrupting the run", err=True)
+        say("\ninterrupting the run", err=True)
         [result] = interrupt(context, ordered.run_id)
-        click.echo(sentence(result), err=True)
+        say(sentence(result), err=True)
         ctx.exit(130)
     if as_json:
         render.write_json(dump(record))
     else:
-        click.echo(_sentence(record), err=True)
+        say(_sentence(record), err=True)
     ctx.exit(_exit_code(record))
 
 
@@ -87,9 +87,9 @@ def _held(context: Context, ordered: Ordered, as_json: bool) -> None:
     name = render.printable(ordered.job.name)
     who = f"run {holder}"
     if record is not None:
-        where = f" on {record.worker}" if record.worker else ""
+        where = f" on {render.printable(record.worker)}" if record.worker else ""
         who = f"run {holder} of {render.printable(record.job)} is {record.state.value}{where} and holds its lock"
-    click.echo(f"{name} is not run: {who}; --force runs it all the same", err=True)
+    say(f"{name} is not run: {who}; --force runs it all the same", err=True)
 
 
 def _watch(context: Context, job: Job, run_id: str, quiet: bool) -> Record:
@@ -104,7 +104,7 @@ def _watch(context: Context, job: Job, run_id: str, quiet: bool) -> Record:
     for record in follow(context, first, write):
         if not explained and record.started_at is None and time.monotonic() - sent > SOON and not is_over(record):
             explained = True
-            click.echo(f"it has not begun yet: {_why_not(context, run_id)}; Ctrl-C takes it back", err=True)
+            say(f"it has not begun yet: {_why_not(context, run_id)}; Ctrl-C takes it back", err=True)
     return record
 
 
@@ -119,7 +119,7 @@ def _why_not(context: Context, run_id: str) -> str:
 def _sentence(record: Record) -> str:
     if not is_over(record):
         return f"run {record.id} {how_it_ended(record)}"
-    how = record.state.value + (f" ({record.reason})" if record.reason else "")
+    how = render.outcome(record)
     took = ""
     if record.started_at is not None and record.ended_at is not None:
         took = f" after {render.span_words(record.ended_at - record.started_at)}"

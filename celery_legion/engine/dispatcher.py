@@ -150,13 +150,17 @@ class Dispatcher:
             try:
                 asked.append(self.claims.of_push(request, self.jobs, whole_ms(now)))
             except PushError as exc:
-                refused.append((request.id, exc))
+                refused.append((request.id, exc.problem))
+            except Exception as exc:
+                # Whatever it is that this one trips over, due fires and other pushes must not wait for it.
+                logger.exception("push %s cannot be handled", request.id)
+                refused.append((request.id, f"{type(exc).__name__}: {exc}"))
         verdicts = self.claim(asked, epoch, now)
         if any(verdict.granted is Granted.DEPOSED for verdict in verdicts):
             raise DeposedError
-        for request_id, error in refused:
-            logger.error("push %s is put aside: %s", request_id, error.problem)
-            self.context.store.put_aside(request_id, error.problem)
+        for request_id, problem in refused:
+            logger.error("push %s is put aside: %s", request_id, problem)
+            self.context.store.put_aside(request_id, problem)
         if asked:
             self.context.store.ack([one.claim.run_id or "" for one in asked])
         return sum(verdict.granted is Granted.RUN for verdict in verdicts)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -77,17 +76,16 @@ def main() -> int:
             while dev.poll() is None:
                 passed = time.monotonic() - started
                 if passed > PUSH_AT and not screens:
-                    for words in ("push restock --arg 40", "list"):
-                        done = legion(*words.split())
-                        screens.append((words, done.stderr + done.stdout))
+                    words = "push restock --arg 40"
+                    done = legion(*words.split())
+                    screens.append((words, done.stderr + done.stdout))
                 if passed > CHECK_AT and not set(WANTED.values()) <= seen:
                     seen |= look()
                 time.sleep(0.2)
         paged = pager.exists()
-    width = shutil.get_terminal_size((200, 0)).columns
     print("\nmeanwhile, in another terminal:")
     for words, screen in screens:
-        print(f"\n$ celery -A shop legion {words}", *(line[:width] for line in screen.splitlines()), sep="\n")
+        print(f"\n$ celery -A shop legion {words}\n{screen}", end="")
     missing = [what for what, record in WANTED.items() if record not in seen]
     if not paged:
         missing.append("the failure's hook")

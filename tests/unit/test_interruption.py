@@ -130,10 +130,10 @@ def test_a_run_that_has_ended_is_not_running(legion: Legion, store: MemoryStore,
     assert store.get("job-1") == before
 
 
-def test_a_run_that_no_worker_reports_on_is_not_running(legion: Legion, store: MemoryStore) -> None:
+def test_a_run_that_no_worker_reports_on_cannot_be_ended(legion: Legion, store: MemoryStore) -> None:
     dispatch(store, replace(fire(1), watched=False))
 
-    assert verdicts(legion, "job-1") == [(Verdict.NOT_RUNNING, "job-1")]
+    assert verdicts(legion, "job-1") == [(Verdict.REFUSED, "job-1")]
 
 
 def test_a_run_that_is_executed_is_asked_for_and_goes_on_for_now(

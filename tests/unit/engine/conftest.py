@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.schedules import crontab
 
 from celery_legion.context import Context
 from celery_legion.engine import Dispatch, Engine
@@ -75,3 +76,9 @@ def make(clock: FakeClock, broker: Broker, store: MemoryStore) -> Callable[..., 
         return made
 
     return engine
+
+
+@pytest.fixture
+def idle(make: Callable[..., Engine]) -> Engine:
+    """An engine that never passes, with one job that is seldom due."""
+    return make(j={"task": "t", "schedule": crontab(minute="0", hour="3")})

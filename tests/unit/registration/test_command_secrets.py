@@ -10,7 +10,7 @@ from celery import Celery
 from click.testing import CliRunner
 
 from celery_legion import Legion
-from celery_legion.cli.listing import read_rows
+from celery_legion.cli.row import read_rows
 from celery_legion.codec import decode, encode, evaluate
 from celery_legion.command import TASK, Command
 from celery_legion.engine.claims import Claims

@@ -285,7 +285,8 @@ end
 -- A request in the form of an id, a unit separator and the body. One that lies there as another program has put it gets its id in front: the one in
 -- its JSON if that can be one, else a new one, so that it stays the same however often it is read.
 local function identified(text)
-  if string.match(text, '^[%w._:-]+\31') then return text end
+  local given = string.match(text, '^([%w._:-]+)\31')
+  if given and #given <= 128 then return text end
   local read, data = pcall(cjson.decode, text)
   local id = read and type(data) == 'table' and data.id
   if type(id) ~= 'string' or #id > 128 or not string.match(id, '^[%w._:-]+$') then
@@ -298,7 +299,7 @@ end
 -- The oldest requests in the inbox, oldest first.
 local function read_inbox(limit)
   local requests, bytes, last = {}, 0, 0
-  while #requests < limit and bytes < READING do
+  while #requests < limit and bytes < (#requests > 0 and READING or 10 * READING) do
     local raw = redis.call('LINDEX', key('inbox'), last - 1)
     if not raw then break end
     if #raw > LONGEST then
@@ -308,6 +309,7 @@ local function read_inbox(limit)
       local text = identified(readable(string.sub(raw, 1, BODY)))
       local id, body = string.match(text, '^([^\31]+)\31(.*)$')
       keep_aside(id, body or '', 'it has ' .. #raw .. ' bytes, which is too long; send a reference to the data')
+      bytes = bytes + #raw
     else
       local text = identified(readable(raw))
       if text ~= raw then redis.call('LSET', key('inbox'), last - 1, text) end
