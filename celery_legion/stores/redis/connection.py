@@ -40,16 +40,17 @@ class Connection:
         self.options = options
         self.base = f"{{{options.prefix}}}:"
         self.name = safe_url(options.url)
-        self._pool: ConnectionPool | None = None
+        self._client: Any = None
         self._pubsub: PubSub | None = None
 
     @property
     def client(self) -> Any:
-        """A client on this process's pool."""
-        pool = self._pool
-        if pool is None:
-            pool = self._pool = self._new_pool()
-        return Redis(connection_pool=pool)
+        """A client on this process's pool. It holds nothing of a call, so threads and handlers share it."""
+        client = self._client
+        if client is None:
+            # Made once: making one takes longer than many a call.
+            client = self._client = Redis(connection_pool=self._new_pool())
+        return client
 
     def _new_pool(self) -> ConnectionPool:
         url = self.options.url
@@ -139,17 +140,17 @@ class Connection:
 
     def forget(self) -> None:
         """Drop pool and subscription without talking on them."""
-        self._pool = None
+        self._client = None
         self._pubsub = None
 
     def close(self) -> None:
         """Close what is open."""
-        pool, pubsub = self._pool, self._pubsub
+        client, pubsub = self._client, self._pubsub
         self.forget()
         try:
             if pubsub is not None:
                 pubsub.close()
-            if pool is not None:
-                pool.disconnect()
+            if client is not None:
+                client.connection_pool.disconnect()
         except (RedisError, OSError):
             pass

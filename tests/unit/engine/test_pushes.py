@@ -196,7 +196,6 @@ class TestOnce:
     def test_also_when_it_lies_there_twice_at_once(
         self, leader: Engine, broker: Broker, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # As a Redis list holds it, where other programs have pushed it twice.
         body = json.dumps({"job": "j"})
         pulse = store.pulse
         twice = (Request(id="p-1", body=body), Request(id="p-1", body=body))
