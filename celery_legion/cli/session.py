@@ -12,6 +12,7 @@ import textwrap
 import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import IO, Any
 
 import click
