@@ -154,11 +154,11 @@ def test_what_waits_in_a_queue_ends_at_once_and_never_runs(trial: Trial) -> None
 
 def test_what_waits_for_its_retry_ends_at_once(trial: Trial) -> None:
     worker = trial.worker("-c", "1")
-    run = trial.run("again", {"countdown": 2}, job="nightly")
+    run = trial.run("again", {"countdown": 8}, job="nightly")
     eventually(lambda: trial.record(run).state is State.RETRYING, 10, "the parking")
     code, text = interrupt(trial, run)
     assert (code, trial.record(run).state) == (0, State.INTERRUPTED), text
-    eventually(lambda: "a copy is dropped" in worker.output, 10, "the retry's message")
+    eventually(lambda: "a copy is dropped" in worker.output, 20, "the retry's message")
     assert len(trial.lines(run, "start")) == 1
 
 
