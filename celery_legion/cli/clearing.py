@@ -50,8 +50,8 @@ def command(ctx: click.Context, job: str | None, yes: bool, as_json: bool) -> No
     Exit codes: 0 cleared, or nothing was held; 2 not agreed to, nothing cleared; 4 no such job or lock.
 
     \b
-    Example: celery -A shop legion clear-locks backup
-             celery -A shop legion clear-locks --yes
+    Examples: celery -A shop legion clear-locks backup
+              celery -A shop legion clear-locks --yes
     """
     context = open_context(ctx)
     held = context.store.locks()

@@ -62,8 +62,8 @@ def command(
     Exit codes: 0 ended as asked, 1 the worker or the scheduler has died, 3 the app's broker does not answer.
 
     \b
-    Example: celery -A shop legion dev
-             celery -A shop legion dev --embedded --for 60
+    Examples: celery -A shop legion dev
+              celery -A shop legion dev --embedded --for 60
     """
     app = app_of(ctx)
     if embedded and ctx.find_root().get_parameter_source("broker") is ParameterSource.COMMANDLINE:

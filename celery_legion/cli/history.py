@@ -70,8 +70,8 @@ def command(ctx: click.Context, job: str | None, failed: bool, limit: int, as_js
     """Show what ran, what was skipped and why, newest first.
 
     \b
-    Example: celery -A shop legion history shop.nightly_report --limit 5
-             celery -A shop legion history --failed
+    Examples: celery -A shop legion history shop.nightly_report --limit 5
+              celery -A shop legion history --failed
 
     Columns: when it was due (of several that were skipped for one reason, the last), the job, what came of it and how
     often, how long it took, the worker, and the run's id, or enough of it for other commands. Below: why, in words with

@@ -51,8 +51,8 @@ def command(
     yet), no scheduler.
 
     \b
-    Example: celery -A shop legion list --next
-             celery -A shop legion list --tag cache --verbose
+    Examples: celery -A shop legion list --next
+              celery -A shop legion list --tag cache --verbose
     """
     if watch and as_json:
         raise click.UsageError("--watch is for people and --json for programs: leave one of them out")

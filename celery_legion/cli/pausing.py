@@ -114,8 +114,8 @@ def command(ctx: click.Context, job: str | None, until: str | None, note: str, a
     the app's legion_timezone. A pause replaces an earlier one of the same job.
 
     \b
-    Example: celery -A shop legion pause backup --until 18:00 --note "moving house"
-             celery -A shop legion pause --until 2h
+    Examples: celery -A shop legion pause backup --until 18:00 --note moving
+              celery -A shop legion pause --until 2h
     """
     context = open_context(ctx)
     zone = get_zone(context.config.timezone)

@@ -35,7 +35,8 @@ class Journal:
             if late > self._late_after:
                 logger.warning("job %s is late by %.0f s", job, late.total_seconds())
         elif verdict.granted is Granted.OVERLAP:
-            logger.info("job %s: fire %s skipped, run %s is not over", job, one.claim.fire_time, verdict.holder)
+            fire = isoformat(one.claim.fire_time)
+            logger.info("job %s: fire %s skipped (overlap), run %s is not over", job, fire, verdict.holder)
         elif verdict.granted is Granted.NO_WORKER and job not in self._shunned:
             self._shunned.add(job)
             logger.error(
