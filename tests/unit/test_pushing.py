@@ -17,7 +17,7 @@ from celery_legion.errors import StoreUnavailableError, UnknownJobError
 from celery_legion.push import PushError, read_push
 from celery_legion.pushing import Pushed, await_push, push
 from celery_legion.run import Kind, State
-from celery_legion.stores.base import Outcome, Request
+from celery_legion.stores.base import Outcome, Request, Retention
 from celery_legion.stores.memory import MemoryStore
 from celery_legion.testing.conformance_case import dispatch, fire, grant, know, pushed
 
@@ -137,6 +137,20 @@ class TestAwait:
         assert (found.id, found.aside) == (run_id, None)
         assert found.record is not None
         assert (found.record.id, found.record.state) == (run_id, State.SENT)
+
+    def test_while_it_is_only_claimed_it_is_waited_for(
+        self, context: Context, store: MemoryStore, meanwhile: Callable[..., None]
+    ) -> None:
+        run_id = push(context, "job")
+        failed = Outcome(state=State.FAILED, reason="unsendable", error="TypeError: no such argument")
+        meanwhile(
+            lambda: store.claim([pushed(run_id)], "beat-1", None, timedelta(seconds=10)),
+            lambda: None,
+            lambda: store.end(run_id, 0, failed, Retention()),
+        )
+        found = await_push(context, run_id, "job", A_WHILE)
+        assert found.record is not None
+        assert (found.record.state, found.record.error) == (State.FAILED, "TypeError: no such argument")
 
     def test_a_run_that_is_over_already_is_returned(self, context: Context, store: MemoryStore) -> None:
         run_id = push(context, "job")

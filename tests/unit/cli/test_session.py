@@ -226,3 +226,15 @@ def test_until_when_a_pause_holds_reads_in_the_app_s_zone() -> None:
     now = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
     assert end_words(end, now, BERLIN) == "until 2026-12-01 08:00 Europe/Berlin (in 6d 23h)"
     assert end_words(None, now, BERLIN) == "until resumed"
+
+
+def test_a_sentence_is_broken_between_words_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    text = "a sentence that is longer than the screen, and averyverylongwordindeed\nand a line"
+    assert session.wrapped(text, on_terminal=False) == text
+    lines = session.wrapped(text, on_terminal=True).split("\n")
+    assert lines == ["a sentence that is", "longer than the", "screen, and", "averyverylongwordindeed", "and a line"]
+
+
+def test_an_error_steers_no_terminal() -> None:
+    assert "\x1b" not in run(UnknownJobError("\x1b[2Jbackup")).output

@@ -292,3 +292,9 @@ def test_every_error_is_one_of_ours(legion: Legion) -> None:
     with pytest.raises(LegionError) as caught:
         legion.jobs
     assert caught.value.exit_code == 2
+
+
+def test_what_is_a_word_of_its_own_is_said_to_be_one(legion: Legion) -> None:
+    legion.call(prune).daily_at("02:00", timezone="Europe/Berlin")
+    with pytest.raises(LegionError, match=r"write \.timezone\('Europe/Berlin'\), a word of its own"):
+        _ = legion.jobs

@@ -12,6 +12,7 @@ from celery_legion import Legion
 from celery_legion.context import Context
 from celery_legion.errors import DuplicateJobError, InvalidJobError, UnknownJobError
 from celery_legion.job import Overlap, Source
+from celery_legion.registry import Registry
 from celery_legion.triggers import Cron, Interval
 from tests.unit.registration.chores import prune
 
@@ -156,3 +157,10 @@ def test_a_hundred_jobs_on_one_crontab_share_one_trigger(app: Celery, legion: Le
     app.conf.beat_schedule = {str(n): {"task": "t", "schedule": crontab(minute=0)} for n in range(100)}
 
     assert len({id(job.trigger) for name, job in legion.jobs.items() if name.isdigit()}) == 1
+
+
+def test_without_a_result_backend_there_are_no_results_to_clean_up() -> None:
+    app = Celery("shop", broker="redis://localhost/0", set_as_current=False)
+    assert "celery.backend_cleanup" not in Registry(app).jobs
+    kept = Celery("shop", broker="redis://localhost/0", backend="file:///tmp", set_as_current=False)
+    assert "celery.backend_cleanup" in Registry(kept).jobs
