@@ -17,8 +17,8 @@ from celery_legion.cli.dev_processes import Child, Family, Guard, Signals
 from celery_legion.cli.dev_screen import Screen
 from celery_legion.cli.dev_summary import summarize
 from celery_legion.cli.listing import live_table
-from celery_legion.cli.session import Command, open_context
-from celery_legion.cli.working import app_of, check
+from celery_legion.cli.session import Command, app_of, open_context
+from celery_legion.cli.working import check
 from celery_legion.config import app_name
 from celery_legion.context import Context
 from celery_legion.url import safe_url

@@ -212,6 +212,19 @@ def _let_go_of_output() -> None:
     os.close(nowhere)
 
 
+def app_of(ctx: click.Context) -> Any:
+    """Return the app that the command line names, as it is: nothing of it is loaded, and no server adopted.
+
+    Raises:
+        click.UsageError: It names none.
+    """
+    app = getattr(ctx.obj, "app", None)
+    # Without -A, Celery hands over an app of its own, which knows no jobs.
+    if app is None or (app.main == "default" and not os.environ.get("CELERY_CONFIG_MODULE")):
+        raise click.UsageError("no app: say which with `celery -A yourapp legion …`")
+    return app
+
+
 def open_context(ctx: click.Context) -> Context:
     """Return the context of the command line's app, with its modules imported and its jobs known.
 
@@ -219,10 +232,7 @@ def open_context(ctx: click.Context) -> Context:
         click.UsageError: The command line names no app.
         AppCodeError: A module of the app cannot be imported.
     """
-    app = getattr(ctx.obj, "app", None)
-    # Without -A, Celery hands over an app of its own, which knows no jobs.
-    if app is None or (app.main == "default" and not os.environ.get("CELERY_CONFIG_MODULE")):
-        raise click.UsageError("no app: say which with `celery -A yourapp legion …`")
+    app = app_of(ctx)
     handover.adopt(app)
     with _quiet_signals():
         try:

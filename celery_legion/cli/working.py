@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from typing import Any
 
 import click
 from celery.bin.base import LOG_LEVEL
 
-from celery_legion.cli.session import Command, app_code_error
+from celery_legion.cli.session import Command, app_code_error, app_of
 from celery_legion.context import Context
 from celery_legion.errors import EagerTasksError, LegionError
 
 SCHEDULER = "celery_legion.beat:Scheduler"
-
-
-def app_of(ctx: click.Context) -> Any:
-    """Return the app that the command line names, as it is: nothing of it is loaded, and no server adopted.
-
-    Raises:
-        click.UsageError: It names none.
-    """
-    app = getattr(ctx.obj, "app", None)
-    # Without -A, Celery hands over an app of its own, which knows no jobs.
-    if app is None or (app.main == "default" and not os.environ.get("CELERY_CONFIG_MODULE")):
-        raise click.UsageError("no app: say which with `celery -A yourapp legion …`")
-    return app
 
 
 @click.command("work", cls=Command)
