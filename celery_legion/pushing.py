@@ -18,6 +18,9 @@ from celery_legion.stores.base import Aside, Request
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.3
 """Seconds between two looks at the inbox, which may be long."""
 
+READ = 1_000_000
+"""Characters after which a reading of the inbox may have ended before all was seen."""
+
 SLACK = timedelta(seconds=5)
 """How long before it is waited for a push may have come to its skip."""
 
@@ -75,8 +78,7 @@ def await_push(context: Context, run_id: str, job: str, patience: timedelta) -> 
         if record is not None and (late or record.state is not State.CLAIMED):
             return Pushed(id=run_id, record=record)
         waiting = store.requests(LOOKED_AT)
-        # Behind that many it cannot be seen.
-        gone = len(waiting) < LOOKED_AT and all(request.id != run_id for request in waiting)
+        gone = all(request.id != run_id for request in waiting) and not _may_be_more(waiting)
         if record is None and gone:
             break
         if late:
@@ -90,3 +92,8 @@ def await_push(context: Context, run_id: str, job: str, patience: timedelta) -> 
         record = next((one for one in skips if one.ended_at is not None and one.ended_at >= since - SLACK), None)
     aside = next((one for one in store.asides(LOOKED_AT) if one.request.id == run_id), None)
     return Pushed(id=run_id, record=None if aside else record, aside=aside)
+
+
+def _may_be_more(waiting: Sequence[Request]) -> bool:
+    """Whether more lies in the inbox than could be seen."""
+    return len(waiting) >= LOOKED_AT or sum(len(request.body) for request in waiting) >= READ

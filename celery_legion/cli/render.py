@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -67,7 +68,9 @@ def console() -> Console:
 
 def write_json(data: Any) -> None:
     """Write *data* as JSON to standard output."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    # What another encoding cannot write is JSON's to escape.
+    utf_8 = (sys.stdout.encoding or "").lower().replace("_", "-") in ("utf-8", "utf8")
+    click.echo(json.dumps(data, indent=2, ensure_ascii=not utf_8))
 
 
 def printable(text: str) -> str:

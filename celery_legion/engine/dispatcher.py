@@ -141,11 +141,14 @@ class Dispatcher:
         Raises:
             DeposedError: This scheduler leads no more at *epoch*; the requests stay in the inbox.
         """
-        asked, refused = [], []
         first: dict[str, Request] = {}
         for request in requests:
             # Other programs may have put one in twice.
             first.setdefault(request.id, request)
+        claimed = 0
+        asked: list[Asked] = []
+        refused: list[tuple[str, str]] = []
+        began = self.context.clock.monotonic()
         for request in first.values():
             try:
                 asked.append(self.claims.of_push(request, self.jobs, whole_ms(now)))
@@ -155,12 +158,20 @@ class Dispatcher:
                 # Whatever it is that this one trips over, due fires and other pushes must not wait for it.
                 logger.exception("push %s cannot be handled", request.id)
                 refused.append((request.id, f"{type(exc).__name__}: {exc}"))
-        verdicts = self.claim(asked, epoch, now)
-        if any(verdict.granted is Granted.DEPOSED for verdict in verdicts):
-            raise DeposedError
+            # Lazy arguments are a user's code, and may take their time; a claim extends the lead.
+            if self.context.clock.monotonic() - began > self.config.leader_lease.total_seconds() / 3:
+                claimed += self._claim_pushed(asked, now, epoch)
+                asked, began = [], self.context.clock.monotonic()
+        claimed += self._claim_pushed(asked, now, epoch)
         for request_id, problem in refused:
             logger.error("push %s is put aside: %s", request_id, problem)
             self.context.store.put_aside(request_id, problem)
+        return claimed
+
+    def _claim_pushed(self, asked: Sequence[Asked], now: datetime, epoch: int | None) -> int:
+        verdicts = self.claim(asked, epoch, now)
+        if any(verdict.granted is Granted.DEPOSED for verdict in verdicts):
+            raise DeposedError
         if asked:
             self.context.store.ack([one.claim.run_id or "" for one in asked])
         return sum(verdict.granted is Granted.RUN for verdict in verdicts)

@@ -37,6 +37,8 @@ class Journal:
         elif verdict.granted is Granted.OVERLAP:
             fire = isoformat(one.claim.fire_time)
             logger.info("job %s: fire %s skipped (overlap), run %s is not over", job, fire, verdict.holder)
+        elif verdict.granted is Granted.KNOWN:
+            logger.info("job %s: push %s was handled before, and is no run once more", job, one.claim.run_id)
         elif verdict.granted is Granted.NO_WORKER and job not in self._shunned:
             self._shunned.add(job)
             logger.error(

@@ -344,7 +344,7 @@ class ReadingStore(Protocol):
     def release(self, name: str | None) -> list[Lock]:
         """Free a lock whoever holds it, or (None) all; returns what was held.
 
-        Runs go on, and one that is running does not take its lock back, until it is retried.
+        Runs go on, and one that has begun does not take its lock back, unless its retry begins.
         """
         ...
 

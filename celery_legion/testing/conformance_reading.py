@@ -221,6 +221,17 @@ class LockConformance(Case):
         assert store.begin(again).admission is Admission.SUPERSEDED
         assert holders(store) == [id_of(fire(2))]
 
+    def test_a_run_that_waits_for_its_retry_does_not_take_back_a_lock_that_was_cleared(self, store: Store) -> None:
+        know(store)
+        token = run(store, fire(1))
+        assert store.park(id_of(fire(1)), token, BASE, 1)
+        store.release("job")
+        later = dispatch(store, fire(2))
+        kept = [Renewal(id=id_of(fire(1)), token=0, accepted=False)]
+        assert store.renew("worker-1", kept, LONG) == {id_of(fire(1)): Kept.OK}
+        assert holders(store) == [later]
+        assert record(store, fire(2)).state is State.SENT
+
     def test_one_lock_or_all_are_released(self, store: Store) -> None:
         know(store, "a", "b", "c")
         grant(store, *(fire(1, name) for name in ("c", "b", "a")))

@@ -145,7 +145,7 @@ class Reading(Ground):
         for lock in names:
             for run_id in self.held.pop(lock, {}):
                 run = self.all_runs.get(run_id)
-                if run is not None and run.state is State.RUNNING:
+                if run is not None and run.begun:
                     run.freed = True
         return freed
 

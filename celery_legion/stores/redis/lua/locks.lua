@@ -9,7 +9,7 @@ for _, name in ipairs(names) do
     local run = redis.call('HMGET', key('run:' .. id), 'job', 'state', 'worker')
     local till = redis.call('ZSCORE', key('lock:' .. name), id)
     -- A run that goes on does not take back what was cleared.
-    if ARGV[2] == 'release' and run[2] == 'running' then redis.call('HSET', key('run:' .. id), 'freed', 1) end
+    if ARGV[2] == 'release' and (run[2] == 'running' or run[2] == 'retrying') then redis.call('HSET', key('run:' .. id), 'freed', 1) end
     held[#held + 1] = { id, run[1] or '', run[2] or '', run[3] or '', till - now }
   end
   if #held > 0 then answer[#answer + 1] = { name, held } end
