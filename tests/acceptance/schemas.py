@@ -136,3 +136,11 @@ LOCKS = {
         }
     ),
 }
+
+INBOX = exact(
+    {
+        "waiting": {"type": "array", "items": exact({"id": TEXT, "body": TEXT})},
+        "put_aside": {"type": "array", "items": exact({"id": TEXT, "body": TEXT, "why": TEXT, "at": MOMENT})},
+    }
+)
+PUSHED = exact({"id": TEXT, "put_aside": MAYBE_TEXT, "record": {"anyOf": [RECORD, {"type": "null"}]}})

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import redis
 
@@ -22,6 +23,7 @@ from celery_legion.run import Record
 from celery_legion.stores import open_store
 from celery_legion.stores.base import Pause, Store, StoreOptions
 from tests.acceptance.conftest import Shop
+from tests.acceptance.schemas import INBOX, PUSHED, RECORD
 from tests.servers.polling import eventually
 from tests.servers.processes import ROOT
 
@@ -192,7 +194,9 @@ def test_pushes_wait_for_a_scheduler_and_say_what_became_of_them(shop: Steered, 
     shop.worker()
     assert waits.wait() == 0, waits.error
     assert re.fullmatch(r"run [0-9a-f-]{36} of restock waits in the inbox: no scheduler is running\n", waits.output)
-    [waiting] = shop.read("inbox")["waiting"]
+    read = shop.read("inbox")
+    jsonschema.validate(read, INBOX)
+    [waiting] = read["waiting"]
     assert json.loads(waiting["body"]) == {"job": "restock"}
     assert waiting["id"] in waits.output
     sent = shop.command("run", "--json")
@@ -205,6 +209,8 @@ def test_pushes_wait_for_a_scheduler_and_say_what_became_of_them(shop: Steered, 
     given = ("--arg", "40", "--arg", "[1, null]", "--arg", "NaN", "--kwarg", "shelf=milk", "--kwarg", 'n="5"')
     refused = shop.stream("push", "failing", "--arg", "5")
     done = shop.command("push", "restock", *given, "--json")
+    jsonschema.validate(json.loads(done.stdout), PUSHED)
+    jsonschema.validate(shop.read("logs", json.loads(done.stdout)["id"]), RECORD)
     pushed = json.loads(done.stdout)
     assert (done.returncode, pushed["put_aside"]) == (0, None), done.stderr
     assert (pushed["record"]["id"], pushed["record"]["kind"]) == (pushed["id"], "pushed")
@@ -232,6 +238,7 @@ def test_pushes_wait_for_a_scheduler_and_say_what_became_of_them(shop: Steered, 
     assert shop.noted("restock")[2]["args"] == ["raw"]
     eventually(lambda: client.llen(f"{{{PREFIX}}}:inbox") == 0, 10, "an empty inbox")
     found = shop.read("inbox")
+    jsonschema.validate(found, INBOX)
     assert found["waiting"] == []
     assert [one["body"] for one in found["put_aside"]] == bodies[:0:-1]
     at, oops, restok = (one["why"] for one in found["put_aside"])
