@@ -59,6 +59,7 @@ class Trial:
         self.store: Store = open_store(StoreOptions(url=self.store_url, prefix=PREFIX))
         self.workers: list[Process] = []
         self._jobs = 0
+        self._fire = datetime.now(UTC)
 
     def worker(self, *args: str, queue: str = "celery", **env: str) -> Process:
         """Start a worker named by its number, ``w0@trial`` first, and wait until it is ready."""
@@ -78,7 +79,8 @@ class Trial:
         """Claim one fire of *job* (by default a new one); returns the run's id and its message's headers."""
         self._jobs += 1
         job = job or f"job-{self._jobs}"
-        fire = datetime.now(UTC)
+        # Two claims may fall into one millisecond, and a fire has one id.
+        self._fire = fire = max(datetime.now(UTC), self._fire + timedelta(milliseconds=1))
         run = run_id(PREFIX, job, fire)
         claim = Claim(
             job=job,
