@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 
 from celery_legion.run import Kind, Record, State
-from tests.nemesis import oracle
-from tests.nemesis.evidence import Evidence, Execution, read_executions
-from tests.nemesis.workload import Grid, Planned
+from tests.faults import oracle
+from tests.faults.evidence import Evidence, Execution, read_executions
+from tests.faults.workload import Grid, Planned
 
 START = 1_700_000_000_000
 JOBS = (Planned("tick", Grid.CLOCK, 1000, 0.1), Planned("each", Grid.PHASE, 1000, 0.1, 250, each=True))

@@ -15,7 +15,7 @@ import redis
 from celery_legion.beat import Scheduler
 from celery_legion.engine import Dispatch, Engine
 from celery_legion.stores.base import Claim, Granted, Verdict
-from tests.nemesis.notebook import SCHEDULERS, Aims, Notebook
+from tests.faults.notebook import SCHEDULERS, Aims, Notebook
 
 
 class Stage(StrEnum):
@@ -105,7 +105,7 @@ class AimedScheduler(Scheduler):
     def engine(self) -> Engine:
         engine = super().engine
         if self.watch is None:
-            self.watch = Watch(engine, Path(os.environ["NEMESIS_FOLDER"]))
+            self.watch = Watch(engine, Path(os.environ["FAULTS_FOLDER"]))
             _cut_flushes(self.watch)
         return engine
 

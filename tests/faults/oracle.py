@@ -1,4 +1,4 @@
-"""The oracle: what must hold of any campaign, each as a function that returns witnesses of the opposite."""
+"""The oracle of ledger and executions: what must hold, each as a function that returns witnesses of the opposite."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from celery_legion.run import Record, State
-from tests.nemesis.evidence import Evidence, Execution
-from tests.nemesis.workload import Grid, Planned
+from tests.faults.evidence import Evidence, Execution
+from tests.faults.workload import Grid, Planned
 
 LAG = 500
 """Milliseconds by which a pass on a busy machine, or the recording of an end, may be late without a fault."""
 
 EARLY = 50
 """Milliseconds before its fire that a run may seem to start, for clocks read at different moments."""
+
+WANTING = frozenset({"catch_up", "broker", "no_worker", "overlap", "queue"})
+"""Reasons for which a fire may become no run while something is broken."""
+
+UNHAPPY = frozenset({State.LOST, State.EXPIRED, State.INTERRUPTED, State.FAILED})
 
 UNRUN = frozenset({State.SKIPPED, State.MISSED})
 
@@ -27,7 +32,7 @@ def ms(moment: datetime) -> int:
 def lost(evidence: Evidence) -> list[str]:
     """Expected fires that are in no record of the ledger."""
     return [
-        f"{job.name} at {_clock(fire)}: in no record"
+        f"{job.name} at {clock(fire)}: in no record"
         for job in evidence.jobs
         for fire, records in _accounted(evidence, job).items()
         if not records
@@ -37,7 +42,7 @@ def lost(evidence: Evidence) -> list[str]:
 def doubled(evidence: Evidence) -> list[str]:
     """Fires in more than one record, and fires with more than one run."""
     found = [
-        f"{job.name} at {_clock(fire)}: in {len(records)} records: {'; '.join(map(_brief, records))}"
+        f"{job.name} at {clock(fire)}: in {len(records)} records: {'; '.join(map(brief, records))}"
         for job in evidence.jobs
         for fire, records in _accounted(evidence, job).items()
         if len(records) > 1
@@ -45,7 +50,7 @@ def doubled(evidence: Evidence) -> list[str]:
     ids = defaultdict(set)
     for execution in evidence.executions:
         ids[execution.job, execution.fire].add(execution.run_id)
-    found += [f"{job} at {_clock(fire)}: runs {sorted(runs)}" for (job, fire), runs in ids.items() if len(runs) > 1]
+    found += [f"{job} at {clock(fire)}: runs {sorted(runs)}" for (job, fire), runs in ids.items() if len(runs) > 1]
     return found
 
 
@@ -54,20 +59,20 @@ def miscounted(evidence: Evidence) -> list[str]:
     found = []
     for job in evidence.jobs:
         records = evidence.records[job.name]
-        grid = _grid(evidence, job, ms(records[-1].last_fire_time) if records else evidence.until)
+        grid = fires_of(evidence, job, ms(records[-1].last_fire_time) if records else evidence.until)
         known = set(grid)
         for record in records:
             first, last = ms(record.fire_time), ms(record.last_fire_time)
             expected = bisect_right(grid, last) - bisect_left(grid, first)
             if first not in known or last not in known or record.count != expected:
-                found.append(f"{_brief(record)}: the model has {expected} fires from {_clock(first)} to {_clock(last)}")
+                found.append(f"{brief(record)}: the model has {expected} fires from {clock(first)} to {clock(last)}")
     return found
 
 
 def unrun(evidence: Evidence) -> list[str]:
     """Fires that became no run, of the jobs of which each fire must become one whatever happens."""
     return [
-        f"{job.name} at {_clock(fire)}: {'; '.join(map(_brief, records)) or 'in no record'}"
+        f"{job.name} at {clock(fire)}: {'; '.join(map(brief, records)) or 'in no record'}"
         for job in evidence.jobs
         for fire, records in _accounted(evidence, job).items()
         if job.each and not any(record.state is State.SUCCEEDED for record in records)
@@ -77,7 +82,7 @@ def unrun(evidence: Evidence) -> list[str]:
 def unexcused(evidence: Evidence) -> list[str]:
     """Fires missed while a leader led, or skipped although no earlier run of the job was in the way."""
     found = []
-    outages = _outages(evidence)
+    outages = [*_outages(evidence), *evidence.outages]
     by_job: dict[str, list[Execution]] = defaultdict(list)
     for one in evidence.executions:
         by_job[one.job].append(one)
@@ -85,14 +90,14 @@ def unexcused(evidence: Evidence) -> list[str]:
         for fire, records in _accounted(evidence, job).items():
             for record in records:
                 if record.id is None and not _is_excused(fire, record, outages, by_job[job.name]):
-                    found.append(f"{job.name} at {_clock(fire)}: {_brief(record)}")
+                    found.append(f"{job.name} at {clock(fire)}: {brief(record)}")
     return found
 
 
 def _is_excused(fire: int, record: Record, outages: Sequence[tuple[int, int]], executions: Sequence[Execution]) -> bool:
+    if record.reason in WANTING and any(began <= fire <= ended for began, ended in outages):
+        return True
     match record.state, record.reason:
-        case State.MISSED, "catch_up":
-            return any(began <= fire <= ended for began, ended in outages)
         case State.SKIPPED, "overlap":
             return any(one.fire < fire and (one.end is None or _end(one) >= fire - LAG) for one in executions)
     return False
@@ -117,29 +122,35 @@ def _outages(evidence: Evidence) -> list[tuple[int, int]]:
 
 
 def repeated(evidence: Evidence) -> list[str]:
-    """Attempts that were executed more than once, or that have no business to be: no worker is hurt here."""
+    """Attempts that were executed more than once, or that have no business to be where no worker is hurt."""
     times = Counter((one.job, one.run_id, one.attempt) for one in evidence.executions)
     found = [
         f"{job} run {run_id} attempt {attempt}: executed {count} times"
         for (job, run_id, attempt), count in times.items()
         if count > 1
     ]
-    found += [f"{_told(one)}: attempt {one.attempt}" for one in evidence.executions if one.attempt != 1]
+    if not evidence.hurt:
+        found += [f"{told(one)}: attempt {one.attempt}" for one in evidence.executions if one.attempt != 1]
     return found
 
 
 def unexecuted(evidence: Evidence) -> list[str]:
-    """Runs of the ledger that no task saw, or that did not end well, although no worker was hurt."""
+    """Runs of the ledger that no task saw, or that did not end well, although no worker was hurt.
+
+    Where one was, a run may be lost; but what succeeded was executed, and what never ran says so.
+    """
     executed = {one.run_id for one in evidence.executions}
     found = []
     for records in evidence.records.values():
         for record in records:
             if record.id is None or record.state in UNRUN:
                 continue
+            if evidence.hurt and record.state in UNHAPPY:
+                continue
             if record.id not in executed:
-                found.append(f"{_brief(record)}: never executed")
+                found.append(f"{brief(record)}: never executed")
             elif record.state is not State.SUCCEEDED:
-                found.append(f"{_brief(record)}: executed, but not succeeded")
+                found.append(f"{brief(record)}: executed, but not succeeded")
     return found
 
 
@@ -150,13 +161,29 @@ def unaccounted(evidence: Evidence) -> list[str]:
     for one in evidence.executions:
         record = runs.get(one.run_id)
         if record is None or record.job != one.job or ms(record.fire_time) != one.fire:
-            found.append(f"{_told(one)}: the ledger has {_brief(record) if record else 'no such run'}")
+            found.append(f"{told(one)}: the ledger has {brief(record) if record else 'no such run'}")
         elif record.state in UNRUN:
-            found.append(f"{_told(one)}: the ledger has {_brief(record)}")
+            found.append(f"{told(one)}: the ledger has {brief(record)}")
         elif one.wall * 1000 < one.fire - EARLY:
-            found.append(f"{_told(one)}: {one.fire - one.wall * 1000:.0f} ms before its fire")
+            found.append(f"{told(one)}: {one.fire - one.wall * 1000:.0f} ms before its fire")
         if one.end is None:
-            found.append(f"{_told(one)}: never ended")
+            found.append(f"{told(one)}: never ended")
+    return found
+
+
+def unfenced(evidence: Evidence) -> list[str]:
+    """Executions of a guarded job under a fencing number that is not higher than that of one before them."""
+    found = []
+    guarded = {job.name for job in evidence.jobs if not job.each}
+    newest: dict[str, Execution] = {}
+    for one in evidence.executions:
+        if one.job not in guarded:
+            continue
+        before = newest.get(one.job)
+        if before is not None and one.token <= before.token:
+            found.append(f"{told(one)}: token {one.token} after {before.token}")
+        else:
+            newest[one.job] = one
     return found
 
 
@@ -173,7 +200,7 @@ def overlapping(evidence: Evidence) -> list[str]:
         running: Execution | None = None
         for one in executions:
             if running is not None and (running.end is None or one.start < running.end):
-                found.append(f"{_told(one)} began while {_told(running)} ran")
+                found.append(f"{told(one)} began while {told(running)} ran")
             if running is None or running.end is None or (one.end is not None and one.end > running.end):
                 running = one
     return found
@@ -191,7 +218,7 @@ def stale(evidence: Evidence) -> list[str]:
     return found
 
 
-def _grid(evidence: Evidence, job: Planned, until: int) -> list[int]:
+def fires_of(evidence: Evidence, job: Planned, until: int) -> list[int]:
     records = evidence.records[job.name]
     first = ms(records[0].fire_time) if records and job.grid is Grid.FIRST else None
     return list(job.fires(evidence.since, until, first))
@@ -199,7 +226,7 @@ def _grid(evidence: Evidence, job: Planned, until: int) -> list[int]:
 
 def _accounted(evidence: Evidence, job: Planned) -> dict[int, list[Record]]:
     """Return for each expected fire of the window the records that account for it."""
-    grid = _grid(evidence, job, evidence.until)
+    grid = fires_of(evidence, job, evidence.until)
     found: dict[int, list[Record]] = {fire: [] for fire in grid}
     for record in evidence.records[job.name]:
         first, last = bisect_left(grid, ms(record.fire_time)), bisect_right(grid, ms(record.last_fire_time))
@@ -214,16 +241,16 @@ def first_witnesses(witnesses: Sequence[str], limit: int = 12) -> str:
     return "\n".join((*witnesses[:limit], *([f"… and {more} more"] if more > 0 else [])))
 
 
-def _clock(fire: int) -> str:
+def clock(fire: int) -> str:
     return datetime.fromtimestamp(fire / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
-def _brief(record: Record) -> str:
+def brief(record: Record) -> str:
     reason = f"({record.reason})" if record.reason else ""
-    told = f"{record.job} {_clock(ms(record.fire_time))} {record.state.value}{reason} ×{record.count}"
+    told = f"{record.job} {clock(ms(record.fire_time))} {record.state.value}{reason} ×{record.count}"
     return f"{told} {record.id}" if record.id else told
 
 
-def _told(one: Execution) -> str:
+def told(one: Execution) -> str:
     end = "…" if one.end is None else f"{one.end:.3f}"
-    return f"{one.job} {_clock(one.fire)} run {one.run_id} in {one.pid} [{one.start:.3f}, {end}]"
+    return f"{one.job} {clock(one.fire)} run {one.run_id} in {one.pid} [{one.start:.3f}, {end}]"

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-SCHEDULERS, TASKS = "schedulers.jsonl", "tasks.jsonl"
+from tests.faults import chore
+
+SCHEDULERS, TASKS = "schedulers.jsonl", chore.TASKS
 
 
 class Notebook:

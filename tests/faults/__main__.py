@@ -1,0 +1,107 @@
+"""Run scenarios and print one JSON row each: ``python -m tests.faults [--full] [--seed N] [--lanes N] [NAME…]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.faults import summary
+from tests.faults.scenario import Scenario, run
+from tests.faults.scenarios import SCENARIOS
+
+PATIENCE = 3
+"""How many times its usual seconds a scenario may take."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what was asked for; exit code 1 if an invariant was broken or a scenario did not come to its end."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios or faults, such as kill-aimed-1 or F13")
+    parser.add_argument("--full", action="store_true", help="the long forms")
+    parser.add_argument("--seed", type=int, default=1, help="of everything that is left to chance (default 1)")
+    parser.add_argument("--lanes", type=int, default=3, help="scenarios at a time (default 3)")
+    parser.add_argument("--list", action="store_true", help="only say what there is")
+    parser.add_argument("--keep", type=Path, help="keep logs and notes under this folder")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    told = parser.parse_args(argv)
+    chosen = select(told.names)
+    if told.list:
+        for one in chosen:
+            print(f"{one.name:22}{one.faults:10}{one.seconds:>5} s  {one.told}")
+        return 0
+    if told.alone:
+        with _folder(told.keep, chosen[0].name) as folder:
+            print(json.dumps(run(chosen[0], told.seed, told.full, folder)), flush=True)
+        return 0
+    began = time.monotonic()
+    rows = []
+    # The longest first, so that no lane is left with one of them at the end.
+    ordered = sorted(chosen, key=lambda one: -one.seconds)
+    with ThreadPoolExecutor(told.lanes) as lanes:
+        for row in lanes.map(lambda one: in_a_process(one, told), ordered):
+            rows.append(row)
+    print("\n" + summary.render(rows, time.monotonic() - began), file=sys.stderr, flush=True)
+    return int(any(summary.failed(row) for row in rows))
+
+
+def select(names: Sequence[str]) -> list[Scenario]:
+    """Return the scenarios of these names or faults; all but those for the quick suite if there is none."""
+    if not names:
+        return [one for one in SCENARIOS if not one.quick]
+    chosen = [one for one in SCENARIOS if one.name in names or set(one.faults.split()) & set(names)]
+    known = {one.name for one in SCENARIOS} | {fault for one in SCENARIOS for fault in one.faults.split()}
+    if unknown := set(names) - known:
+        sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; --list says what there is")
+    return chosen
+
+
+def in_a_process(scenario: Scenario, told: argparse.Namespace) -> dict[str, Any]:
+    """Run *scenario* in a process of its own, print its row, and return it; one that hangs is killed."""
+    print(f"begins: {scenario.name} ({scenario.faults}: {scenario.told})", file=sys.stderr, flush=True)
+    argv = [sys.executable, "-m", "tests.faults", "--alone", f"--seed={told.seed}", scenario.name]
+    argv += ["--full"] if told.full else []
+    argv += [f"--keep={told.keep}"] if told.keep else []
+    limit = scenario.seconds * PATIENCE * (12 if told.full else 1) + 60
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        out, err = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        try:
+            out, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+    try:
+        row: dict[str, Any] = json.loads(out.strip().rpartition("\n")[2])
+    except ValueError:
+        row = {"scenario": scenario.name, "faults": scenario.faults, "seed": told.seed, "error": err[-3000:]}
+    print(json.dumps(row), flush=True)
+    print(summary.line(row), file=sys.stderr, flush=True)
+    return row
+
+
+@contextmanager
+def _folder(keep: Path | None, name: str) -> Iterator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="legion-faults-") as folder:
+            yield Path(folder)
+        return
+    folder = keep / name
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The end of a scenario: the schedule is paused, every run and every process is ended, the evidence gathered."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+from typing import Any
+
+from celery_legion.run import Record
+from celery_legion.stores.base import Pause
+from tests.faults.evidence import Evidence, Message, read_executions
+from tests.faults.notebook import TASKS, Notebook
+from tests.faults.oracle import LAG
+from tests.faults.site import Site
+from tests.faults.verdict import spread
+from tests.servers.arrival import Arrival
+
+WHOLE_LEDGER = 100_000
+DRAIN_WITHIN = 40.0
+EARLY_S = 0.05
+
+
+def gather(site: Site, *, hurt: bool, noisy: bool, recovery: float) -> Evidence:
+    """Drain *site*, end its processes, and return what is known of it."""
+    paused = datetime.now(UTC)
+    site.store.pause(Pause(name="*", since=paused, note="drained"))
+    longest = max(job.work for job in site.setup.jobs) + 4 * site.setup.run_lease
+    deadline = time.monotonic() + DRAIN_WITHIN + longest
+    while (left := _open(site)) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    site.rest()
+    strays = [*site.strays, *_end(site, noisy)]
+    site.look()
+    deaths = sorted(site.deaths.values())
+    since = next((int(note["mark"] * 1000) for note in site.notes if note["event"] == "sight"), 0)
+    tap = site.tap
+    return Evidence(
+        since=since if site.since is None else site.since,
+        until=int(paused.timestamp() * 1000) if site.until is None else site.until,
+        records=_ledger(site),
+        executions=read_executions(Notebook(site.folder / TASKS).read(), deaths),
+        notes=site.notes,
+        jobs=site.setup.jobs,
+        messages=None if tap is None else [message_of(row) for row in tap.rows],
+        gaps=() if tap is None else tuple(tap.gaps),
+        outages=_outages(site, recovery),
+        hurt=hurt,
+        deaths=deaths,
+        strays=strays,
+        residue=left,
+        recovery=recovery,
+    )
+
+
+def message_of(row: Arrival) -> Message:
+    """Return what the tap heard as the oracle reads it; a peer's message says its job as its first argument."""
+    header = row.headers.get("legion")
+    if isinstance(header, dict):
+        job, fire = str(header["job"]), int(header["fire"]) if header.get("kind") == "scheduled" else None
+    else:
+        job, fire = str(row.args[0]) if row.args else "", None
+    return Message(
+        job=job,
+        run_id=row.id,
+        fire=fire,
+        wall=row.at.timestamp(),
+        mono=row.monotonic,
+        origin=row.pid,
+        redelivered=row.redelivered,
+    )
+
+
+def of_peer(site: Site) -> dict[str, Any]:
+    """Return what became of the fires of a scheduler that keeps no ledger: each is told by its time alone."""
+    assert site.tap is not None
+    until = time.time() * 1000
+    site.rest()
+    first = min((row.at.timestamp() for row in site.tap.rows), default=time.time()) * 1000
+    times: dict[str, list[float]] = defaultdict(list)
+    for row in site.tap.rows:
+        if not row.redelivered and row.args:
+            times[str(row.args[0])].append(row.at.timestamp() * 1000)
+    lost, doubled, slots, late = [], [], 0, []
+    for job in site.setup.jobs:
+        grid = [fire for fire in job.fires(int(first), int(until)) if fire + job.period <= until]
+        counted: Counter[int] = Counter()
+        for wall in times[job.name]:
+            fire = int(wall + EARLY_S * 1000) // job.period * job.period
+            counted[fire] += 1
+            late.append(wall / 1000 - fire / 1000)
+        slots += len(grid)
+        lost += [f"{job.name} at {fire}" for fire in grid if not counted[fire]]
+        doubled += [f"{job.name} at {fire}: {counted[fire]} messages" for fire in grid if counted[fire] > 1]
+    return {
+        "slots": slots,
+        "messages": sum(map(len, times.values())),
+        "lost": len(lost),
+        "doubled": len(doubled),
+        "ended_by_themselves": len(site.strays),
+        "lateness_s": spread(late),
+        "witnesses": {"lost": lost[:5], "doubled": doubled[:5], "ended": [text[:200] for text in site.strays[:3]]},
+    }
+
+
+def _open(site: Site) -> list[str]:
+    """Return the locks that are held, the runs that have not ended, and what is claimed and unsent."""
+    locks = [f"lock {lock.name} is held: {lock.holders}" for lock in site.store.locks()]
+    records = [record for job in site.setup.jobs for record in site.store.runs(job.name, 200)]
+    return locks + [f"never ended: {record}" for record in records if not record.state.terminal]
+
+
+def _end(site: Site, noisy: bool) -> list[str]:
+    strays = []
+    for beat in site.beats:
+        code = beat.process.terminate()
+        if code != 0 and not beat.held:
+            strays.append(f"beat {beat.pid} ended with {code} on SIGTERM:\n{beat.process.output[-1500:]}")
+    for worker in site.workers:
+        if not worker.process.alive and not worker.held:
+            strays.append(f"worker {worker.pid} has ended:\n{worker.process.output[-1500:]}")
+    for worker in site.workers:
+        worker.process.terminate()
+    for process in site.processes.started:
+        # Celery's own worker shows its trace-back when a connection breaks; no beat has a reason to.
+        suspect = "-beat" in process.log.name or not noisy
+        if suspect and "Traceback (most recent call last)" in process.output:
+            where = process.output.index("Traceback (most recent call last)")
+            strays.append(f"{process.log.name} has a traceback:\n{process.output[where - 300 : where + 2500]}")
+    return strays
+
+
+def _ledger(site: Site) -> dict[str, list[Record]]:
+    """Return every job's whole ledger, oldest first."""
+    return {job.name: site.store.runs(job.name, WHOLE_LEDGER)[::-1] for job in site.setup.jobs}
+
+
+def _outages(site: Site, recovery: float) -> list[tuple[int, int]]:
+    """Return when fires may have come late or been missed, by the timeline: until the site had time to recover."""
+    return [
+        (int(line["wall"] * 1000) - LAG, int((line.get("until", line["wall"]) + recovery) * 1000))
+        for line in site.timeline
+        # Of a fault under an epoch the schedulers' notes know more.
+        if "epoch" not in line
+    ]

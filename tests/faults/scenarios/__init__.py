@@ -1,0 +1,8 @@
+"""All scenarios, in the order of the list of faults."""
+
+from __future__ import annotations
+
+from tests.faults.scenario import Scenario
+from tests.faults.scenarios import leaders, workers
+
+SCENARIOS: tuple[Scenario, ...] = (*leaders.SCENARIOS, *workers.SCENARIOS)

@@ -1,1 +1,0 @@
-"""A small nemesis: real beats and workers under aimed faults, judged by an oracle of its own."""
