@@ -86,6 +86,10 @@ if watched:
     legion = Legion(app)
     for one in jobs:
         declare(legion, one)
+    if told["workload"] == "broken":
+        from tests.faults import broken
+
+        broken.declare(legion)
 else:
     from redbeat.schedules import rrule
 

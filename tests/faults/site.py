@@ -135,9 +135,7 @@ class Site:
                 self.tap = Tap(self.broker.url(0))
             else:
                 self.rabbit.start()
-            self.store: Store = open_store(
-                StoreOptions(url=self.server.url(1), prefix="faults", timeout=timedelta(seconds=5))
-            )
+            self.store = self._open_store()
             for number in range(self.setup.workers):
                 self.add("worker", number)
             for worker in self.workers:
@@ -194,13 +192,18 @@ class Site:
         self.members.append(member)
         return member
 
+    def adopt(self, server: EmbeddedValkey) -> None:
+        """Take *server*, to which the store has failed over, for the store's."""
+        self.server.close()
+        self.server = server
+        self.store.close()
+        self.store = self._open_store()
+
+    def _open_store(self) -> Store:
+        return open_store(StoreOptions(url=self.server.url(1), prefix="faults", timeout=timedelta(seconds=5)))
+
     def environment(self, doors: Doors | None = None) -> dict[str, str]:
         """Return what the app needs to know, for a process behind *doors*, or behind none."""
-        told = {
-            "workload": self.setup.workload,
-            "scheduler": self.setup.scheduler,
-            "settings": self.setup.app_settings(),
-        }
         broker = self.broker.url(0) if self.rabbit is None else self.rabbit.url()
         store = self.server.url(1)
         if doors is not None:
@@ -211,7 +214,7 @@ class Site:
             "FAULTS_BROKER": broker,
             "FAULTS_STORE": store,
             "FAULTS_FOLDER": str(self.folder),
-            "FAULTS_APP": json.dumps(told),
+            "FAULTS_APP": self._told(self.setup.workload),
         }
 
     def _start(
@@ -259,6 +262,19 @@ class Site:
         """Leave *member* dead for now, or let it be started again."""
         with self._lock:
             member.held = held
+
+    def replace(self, member: Member, workload: str) -> None:
+        """End a beat and start one with another version of the schedule in its place."""
+        with self._lock:
+            told = self.environment(member.doors) | {"FAULTS_APP": self._told(workload)}
+            code = member.process.terminate()
+            if code != 0:
+                self.strays.append(f"beat {member.pid} ended with {code} on SIGTERM:\n{member.process.output[-1500:]}")
+            member.process = self._start(member.role, member.number, member.doors, env=told)
+
+    def _told(self, workload: str) -> str:
+        setup = self.setup
+        return json.dumps({"workload": workload, "scheduler": setup.scheduler, "settings": setup.app_settings()})
 
     def strike(self, member: Member, number: int, code: int | None = None) -> float:
         """Send a signal to *member*, whose end with *code* is wanted then; return when (monotonic)."""

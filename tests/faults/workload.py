@@ -88,8 +88,13 @@ TENS: Workload = tuple(Planned(f"ten-{n:02d}", Grid.CLOCK, 10_000, 0.01) for n i
 
 BRIEF: Workload = tuple(Planned(f"second-{n:02d}", Grid.CLOCK, 1000, 0.01, each=True) for n in range(5))
 
+NEXT: Workload = (*CALM, Planned("newer", Grid.CLOCK, 1000, 0.01))
+"""A newer version of CALM's schedule, for rolling deploys."""
+
+CROWD: Workload = tuple(Planned(f"crowd-{n:05d}", Grid.CLOCK, 30_000, 0.0) for n in range(10_000))
+"""Ten thousand fires at one instant."""
+
 SOAK: Workload = (
-    # 20 000 an hour: 2 a second of one period, 25 every ten seconds, 31 every thirty …
     Planned("second-0", Grid.CLOCK, 1000, 0.01),
     Planned("second-1", Grid.CLOCK, 1000, 0.02, each=True),
     *(Planned(f"ten-{n:02d}", Grid.PHASE, 10_000, 0.05, 400 * n) for n in range(25)),
@@ -106,6 +111,9 @@ WORKLOADS: Mapping[str, Workload] = {
     "queued": QUEUED,
     "tens": TENS,
     "brief": BRIEF,
+    "next": NEXT,
+    "broken": CALM,
+    "crowd": CROWD,
     "soak": SOAK,
 }
 

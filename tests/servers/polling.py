@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(probe: Callable[[], T], deadline: float = 10.0, what: str = "", pause: float = 0.05) -> T:
+def eventually(probe: Callable[[], T | None], deadline: float = 10.0, what: str = "", pause: float = 0.05) -> T:
     """Return the first true answer of *probe* within *deadline* seconds; fail showing the last one."""
     end = time.monotonic() + deadline
     while True:

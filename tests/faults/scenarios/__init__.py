@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from tests.faults.scenario import Scenario
-from tests.faults.scenarios import leaders, workers
+from tests.faults.scenarios import asking, leaders, network, schedules, servers, workers
 
-SCENARIOS: tuple[Scenario, ...] = (*leaders.SCENARIOS, *workers.SCENARIOS)
+SCENARIOS: tuple[Scenario, ...] = (
+    *leaders.SCENARIOS,
+    *workers.SCENARIOS,
+    *asking.SCENARIOS,
+    *servers.SCENARIOS,
+    *network.SCENARIOS,
+    *schedules.SCENARIOS,
+)

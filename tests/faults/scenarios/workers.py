@@ -108,7 +108,12 @@ def redelivery(trial: Trial) -> None:
         trial.sleep(20)
 
 
-LONG = Setup(workload="long", concurrency=4, workers=2, beats=3)
+LONG = Setup(
+    workload="long",
+    concurrency=4,
+    # What dies with a message that is acknowledged late is redelivered after this.
+    settings={"broker_transport_options": {"visibility_timeout": 20}},
+)
 
 SCENARIOS = (
     Scenario(
