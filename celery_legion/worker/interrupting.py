@@ -20,7 +20,7 @@ from celery_legion.stores.base import Interruption
 from celery_legion.worker.acts import Launch
 from celery_legion.worker.begun import Begun, BegunRuns
 from celery_legion.worker.process import SHIM
-from celery_legion.worker.recorder import GRACE
+from celery_legion.worker.recorder import DYING, GRACE
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +161,30 @@ class Interrupter:
         again = now + asked.grace.total_seconds() + AGAIN
         self._rounds[key] = (number + 1, again)
         self._looks.append(again)
+
+    def can_end(self, run: Begun) -> bool:
+        """Return whether *run* can be ended from here."""
+        request = run.request()
+        return request is not None and (request.task.name == TASK or can_terminate(self._consumer.pool))
+
+    def end_lost(self, run: Begun) -> bool:
+        """End a run in whose place another may run, by SIGTERM and later by SIGKILL.
+
+        Callable at every renewal; returns True when it has begun with it.
+        """
+        number, not_before = self._rounds.get((run.run_id, run.token), (0, 0.0))
+        now, request = time.monotonic(), run.request()
+        if now < not_before or request is None:
+            return False
+        again = now + DYING.total_seconds() + AGAIN
+        self._rounds[run.run_id, run.token] = (number + 1, again)
+        self._looks.append(again)
+        sign = signal.SIGTERM if number == 0 else signal.SIGKILL
+        if self._consumer.pool.is_green:
+            request.terminate(self._consumer.pool, sign)
+        else:
+            self.loop.call(lambda: request.terminate(self._consumer.pool, sign))
+        return number == 0
 
     def _act(self, run: Begun, request: Any, asked: Interruption, number: int) -> bool:
         """Do what is to be done in round *number*; False if there was nothing to do it to."""

@@ -183,14 +183,30 @@ class Renewer:
         return {request.id for request in held if request.app is app and raw_header(request.request_dict) is not None}
 
     def _concede(self, run: Begun) -> None:
-        self.begun.drop(run.run_id, run.token)
+        """Give up a run that the store no longer takes for ours: it is ended where another may run in its place."""
         record = self.context.store.get(run.run_id)
         ours = record is not None and record.token == run.token
         if record is not None and ours and record.state.terminal and record.state is not State.LOST:
             # It has ended, and its result is still on its way here.
+            self.begun.drop(run.run_id, run.token)
             return
+        # A store that has forgotten the run gives its lock to nobody before the next fire, if at all.
+        replaced = record is not None and (not ours or _is_guarded(run))
+        if replaced and self.interrupter.can_end(run):
+            if self.interrupter.end_lost(run):
+                logger.warning("The lease of run %s was lost, another may run in its place: it is ended", run.run_id)
+            return
+        self.begun.drop(run.run_id, run.token)
         logger.warning(
             "The lease of run %s was lost: it goes on here, but another run of its job may begin (%s)",
             run.run_id,
             "the store does not know it" if record is None else f"{record.state}, attempt {record.attempt}",
         )
+
+
+def _is_guarded(run: Begun) -> bool:
+    """Whether the run's job may not overlap itself."""
+    request = run.request()
+    header = None if request is None else raw_header(request.request_dict)
+    limit = header.get("limit") if isinstance(header, Mapping) else None
+    return isinstance(limit, int) and limit > 0

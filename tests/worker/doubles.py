@@ -168,9 +168,11 @@ class Bench:
         self.gate.consumer = self.consumer
         self.guard = Guard(self.gate, self.recorder)
         self.acknowledged: list[str] = []
+        self.header = HEADER
 
-    def request(self, run_id: str = "run-1", header: object = HEADER, **headers: Any) -> Any:
+    def request(self, run_id: str = "run-1", header: object = ..., **headers: Any) -> Any:
         """Return a received request; with *header* None its message is none of legion's."""
+        header = self.header if header is ... else header
         fields = {"id": run_id, "task": "job", "retries": 0, **headers}
         if header is not None:
             fields["legion"] = header.dump() if isinstance(header, Header) else header

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery.concurrency.base import BasePool
 from celery.worker import state
 
 from celery_legion.errors import StoreError, StoreUnavailableError
-from celery_legion.run import State
+from celery_legion.run import Record, State
 from celery_legion.stores.base import Kept, Outcome, Renewal
 from celery_legion.worker import requests
 from celery_legion.worker.acts import LINE_LIMIT, Act, End, Park, dump, load
 from celery_legion.worker.backlog import TRIES, Backlog
 from celery_legion.worker.current import current_run
 from celery_legion.worker.renewal import Renewer
-from tests.worker.doubles import FIRE, GO, Bench, record
+from tests.worker.doubles import FIRE, GO, HEADER, Bench, record
 
 
 @pytest.fixture(autouse=True)
@@ -94,16 +97,67 @@ def test_a_run_acknowledged_late_is_never_accepted() -> None:
     assert renewed(bench)["run"].accepted is False
 
 
-def test_a_lost_lease_is_logged_and_conceded(caplog: pytest.LogCaptureFixture) -> None:
-    bench = Bench(GO)
+class Pool:
+    """A pool that can terminate what it executes, as prefork can."""
+
+    is_green = True
+
+    def __init__(self) -> None:
+        self.terminated: list[tuple[int, int]] = []
+        self.terminate_job = lambda pid, number: self.terminated.append((pid, number))
+
+
+def lose(bench: Bench, pool: object, told: Record | None) -> Renewer:
+    """Let a run's lease be lost to what the store tells of it."""
     run = begin(bench, "run")
     accept(run)
+    run.worker_pid = 5
+    bench.consumer.pool = pool
     bench.store.kept["run"] = Kept.LOST
-    bench.store.records["run"] = record("run", State.RUNNING, token=8)
+    if told is not None:
+        bench.store.records["run"] = told
     made = renewer(bench)
+    made.interrupter._consumer = bench.consumer
     made.beat()
-    assert "The lease of run run was lost" in caplog.text
-    bench.begun.drop("run", 7)
+    return made
+
+
+@pytest.mark.parametrize(
+    "told", [record("run", State.LOST, token=7), record("run", State.RUNNING, token=8)], ids=["dead", "run again"]
+)
+def test_a_run_whose_place_another_may_have_taken_is_ended_once(told: Record, caplog: pytest.LogCaptureFixture) -> None:
+    bench, pool = Bench(GO), Pool()
+
+    made = lose(bench, pool, told)
+    made.beat()
+
+    assert pool.terminated == [(5, signal.SIGTERM)]
+    assert caplog.text.count("another may run in its place: it is ended") == 1
+
+
+def test_a_run_that_the_store_has_forgotten_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    bench, pool = Bench(GO), Pool()
+
+    lose(bench, pool, None)
+
+    assert pool.terminated == []
+    assert "it goes on here" in caplog.text
+
+
+def test_a_dead_run_of_a_job_that_may_overlap_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    bench, pool = Bench(GO), Pool()
+    bench.header = replace(HEADER, limit=0)
+
+    lose(bench, pool, record("run", State.LOST, token=7))
+
+    assert pool.terminated == []
+    assert "it goes on here" in caplog.text
+
+
+def test_a_lost_lease_that_cannot_be_acted_on_is_logged_and_conceded(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(GO)
+    made = lose(bench, BasePool(1), record("run", State.RUNNING, token=8))
+    assert "The lease of run run was lost: it goes on here" in caplog.text
     bench.store.renewed.clear()
     state.reserved_requests.clear()
     made.beat()
