@@ -10,7 +10,7 @@ PYTHON ?= $(shell $(FIND_PYTHON))
 PARALLEL := --numprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint unit bench docs clean
+.PHONY: help venv demo test lint unit bench faults docs clean
 
 help:  ## Show what there is to make.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,11 @@ $(VENV)/.base: pyproject.toml
 $(VENV)/.dev: $(VENV)/.base
 	@echo "installing what lint and tests need"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+$(VENV)/.faults: $(VENV)/.dev
+	@echo "installing the peers and the false clock that fault scenarios need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group faults
 	@touch $@
 
 venv: $(VENV)/.dev  ## Set up .venv for development.
@@ -44,12 +49,16 @@ test: lint  ## Run all checks and all tests.
 	$(BIN)/python -m pytest --quiet --durations=10 $(PARALLEL)
 
 unit: $(VENV)/.dev  ## Run the quick tests only.
-	$(BIN)/python -m pytest --quiet -m 'not e2e'
+	$(BIN)/python -m pytest --quiet -m 'not e2e and not faults'
 
 bench: $(VENV)/.dev  ## Measure what the package promises, in about a minute and a half.
 	@$(BIN)/python -m benchmarks.push
 	@echo
 	@$(BIN)/python -m benchmarks.runs --pairs 8
+
+# For example: make faults FULL=1 SEED=7, make faults ONLY=F13, make faults ONLY=soak
+faults: $(VENV)/.faults  ## Break everything on purpose, in about twenty minutes: one JSON row a scenario.
+	@$(BIN)/python -m tests.faults $(if $(FULL),--full) --seed $(or $(SEED),1) $(ONLY)
 
 docs: $(VENV)/.dev  ## Run every command in a terminal and write docs/commands.md (needs tmux).
 	@$(BIN)/python -m docs.paste

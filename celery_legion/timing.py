@@ -159,7 +159,12 @@ class Timing:
         if isinstance(base, Moment):
             return self._restricted(Once(_aware(base.moment, zone)), zone)
         given = base.given
-        return self._restricted(given if hasattr(given, "next_after") else translate(given), zone)
+        if not hasattr(given, "next_after"):
+            return self._restricted(translate(given), zone)
+        if not callable(getattr(given, "anchored", None)) or type(given).__hash__ is None:
+            kind = type(given).__name__
+            raise TimingError(f"{kind} is no whole trigger: besides next_after it needs anchored(moment), and a hash")
+        return self._restricted(given, zone)
 
     def between(self, zone: str) -> tuple[Between, ...]:
         """Return the windows; *zone* holds where none was said."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from heapq import heapify, heappop, heappush
@@ -11,6 +12,8 @@ from celery_legion.clock import to_ms
 from celery_legion.job import Job
 from celery_legion.stores.base import Sight
 from celery_legion.triggers import Trigger, TriggerError
+
+logger = logging.getLogger(__name__)
 
 CACHED = 50_000
 """Most computed fire times remembered; all are dropped when there are more."""
@@ -50,8 +53,9 @@ class Agenda:
             try:
                 trigger = job.trigger.anchored(sight.anchor)
                 fire = self.next_after(trigger, sight.mark)
-            except (TriggerError, ValueError, OverflowError) as exc:
-                self.broken[job.name] = str(exc)
+            except Exception as exc:
+                # A trigger may be a user's; the other jobs have nothing to do with it.
+                self.broken[job.name] = _told(exc)
                 continue
             standing = Standing(job, trigger, sight.mark, fire)
             self.standings[job.name] = standing
@@ -80,9 +84,14 @@ class Agenda:
         return due
 
     def settle(self, standing: Standing, mark: datetime) -> None:
-        """Put a taken standing back with its new mark."""
+        """Put a taken standing back with its new mark; one whose trigger fails is left out from now on."""
         standing.mark = mark
-        standing.fire = self.next_after(standing.trigger, mark)
+        try:
+            standing.fire = self.next_after(standing.trigger, mark)
+        except Exception as exc:
+            standing.fire = None
+            self.broken[standing.job.name] = _told(exc)
+            logger.error("job %s has no next fire: %s", standing.job.name, self.broken[standing.job.name])
         if standing.fire is not None:
             heappush(self._heap, (to_ms(standing.fire), next(self._order), standing))
 
@@ -90,3 +99,7 @@ class Agenda:
     def next_fire_ms(self) -> int | None:
         """When the next fire is due, in milliseconds since 1970; None if none is."""
         return self._heap[0][0] if self._heap else None
+
+
+def _told(exc: Exception) -> str:
+    return str(exc) if isinstance(exc, TriggerError) else f"{type(exc).__name__}: {exc}"

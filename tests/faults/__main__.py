@@ -56,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def select(names: Sequence[str]) -> list[Scenario]:
-    """Return the scenarios of these names or faults; all but those for the quick suite if there is none."""
+    """Return the scenarios of these names or faults; all but those that want to be named if there is none."""
     if not names:
-        return [one for one in SCENARIOS if not one.quick]
+        return [one for one in SCENARIOS if not one.named]
     chosen = [one for one in SCENARIOS if one.name in names or set(one.faults.split()) & set(names)]
     known = {one.name for one in SCENARIOS} | {fault for one in SCENARIOS for fault in one.faults.split()}
     if unknown := set(names) - known:

@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,9 @@ def declare(legion: Any, job: Planned) -> None:
         span = timedelta(milliseconds=job.period)
         builder.every(span, anchor=anchor if job.grid is Grid.PHASE else None)
     if job.each:
-        builder.allow_overlapping().catch_up("all")
+        builder.allow_overlapping()
+    if catch_up := job.catch_up or ("all" if job.each else None):
+        builder.catch_up(catch_up)
 
 
 if watched:
@@ -93,6 +96,7 @@ if watched:
 else:
     from redbeat.schedules import rrule
 
+    minute = datetime.fromtimestamp(time.time() // 60 * 60 - 60, UTC)
     app.conf.update(
         redbeat_redis_url=os.environ["FAULTS_STORE"],
         redbeat_key_prefix="faults:",
@@ -100,8 +104,9 @@ else:
         beat_schedule={
             one.name: {
                 "task": "faults.work",
-                # The only one of RedBeat's schedules that is finer than a minute and keeps to the clock.
-                "schedule": rrule("SECONDLY", dtstart=datetime(2024, 1, 1, tzinfo=UTC), interval=one.period // 1000),
+                # The only one of RedBeat's schedules that is finer than a minute and keeps to the clock. It counts
+                # from its start at every question, hence a late one.
+                "schedule": rrule("SECONDLY", dtstart=minute, interval=one.period // 1000),
                 "args": [one.name, one.work],
             }
             for one in jobs

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery.beat import BeatLazyFunc
-
-from celery_legion.errors import LegionError
 
 QUEUE = "refused"
 """A queue that the broker refuses: its key holds no list."""
 
 
+@dataclass(frozen=True)
 class RaisingTrigger:
-    """Raises at its second question."""
+    """Fires each second, and fails after some."""
 
-    asked = 0
+    until: datetime
 
     def next_after(self, moment: datetime) -> datetime | None:
-        raise ZeroDivisionError("this trigger cannot count")
+        if moment > self.until:
+            raise ZeroDivisionError("this trigger cannot count any further")
+        return moment.replace(microsecond=0) + timedelta(seconds=1)
 
-    def __str__(self) -> str:
-        return "never to be known"
+    def anchored(self, moment: datetime) -> RaisingTrigger:
+        return self
 
 
 def raising(*args: Any) -> Any:
@@ -33,11 +35,9 @@ def declare(legion: Any) -> None:
     """Put them on the schedule."""
     legion.task("faults.nobody_knows").name("missing-task").every_second()
     legion.task("faults.work", args=["x", object()]).name("unserialisable").every_second()
-    legion.task("faults.work", args=["x", 0.0]).options(queue=QUEUE).name("refused-queue").every_second()
+    legion.task("faults.work", args=["x", 0.0]).options(queue=QUEUE).name("refused-queue").allow_overlapping().every_second()
     legion.task("faults.work", args=[BeatLazyFunc(raising)]).name("lazy-arguments").every_second()
     legion.task("faults.work", args=["x", 0.0]).when(raising).name("raising-condition").every_second()
-    try:
-        legion.task("faults.work", args=["x", 0.0]).name("raising-trigger").trigger(RaisingTrigger())
-    except (LegionError, AttributeError, TypeError):
-        # Refused at its registration: better still.
-        pass
+    for name, seconds in (("raising-trigger", -60), ("raising-later", 12)):
+        trigger = RaisingTrigger(datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds))
+        legion.task("faults.work", args=["x", 0.0]).name(name).trigger(trigger)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from celery_legion.run import Record
+from celery_legion.run import Kind, Record
 from celery_legion.stores.base import Pause
 from tests.faults.evidence import Evidence, Message, read_executions
 from tests.faults.notebook import TASKS, Notebook
 from tests.faults.oracle import LAG
 from tests.faults.site import Site
 from tests.faults.verdict import spread
+from tests.faults.workload import Workload
 from tests.servers.arrival import Arrival
 
 WHOLE_LEDGER = 100_000
@@ -33,19 +36,36 @@ def gather(site: Site, *, hurt: bool, noisy: bool, recovery: float) -> Evidence:
     strays = [*site.strays, *_end(site, noisy)]
     site.look()
     deaths = sorted(site.deaths.values())
-    since = next((int(note["mark"] * 1000) for note in site.notes if note["event"] == "sight"), 0)
+    until = int(paused.timestamp() * 1000) - LAG if site.until is None else site.until
+    since = site.since
+    if since is None:
+        since = next((int(note["mark"] * 1000) for note in site.notes if note["event"] == "sight"), None)
+    if since is None:
+        since = until
+        strays.append("no scheduler has ever seen the schedule")
     tap = site.tap
+    records = _ledger(site)
+    # What was pushed, and jobs of other versions, are the scenario's own to judge.
+    pushed = {one.id for some in records.values() for one in some if one.kind is not Kind.SCHEDULED}
+    executions = [
+        one
+        for one in read_executions(Notebook(site.folder / TASKS).read(), deaths)
+        if one.run_id not in pushed and one.job in records
+    ]
+    messages = None if tap is None else [one for one in map(message_of, tap.rows) if one.run_id not in pushed]
     return Evidence(
-        since=since if site.since is None else site.since,
-        until=int(paused.timestamp() * 1000) if site.until is None else site.until,
-        records=_ledger(site),
-        executions=read_executions(Notebook(site.folder / TASKS).read(), deaths),
+        since=since,
+        until=until,
+        records={name: [one for one in some if one.kind is Kind.SCHEDULED] for name, some in records.items()},
+        executions=executions,
         notes=site.notes,
         jobs=site.setup.jobs,
-        messages=None if tap is None else [message_of(row) for row in tap.rows],
+        messages=messages,
         gaps=() if tap is None else tuple(tap.gaps),
-        outages=_outages(site, recovery),
+        outages=windows(site.timeline, recovery, workers=False),
+        harms=windows(site.timeline, recovery, workers=True),
         hurt=hurt,
+        cut=site.since is not None,
         deaths=deaths,
         strays=strays,
         residue=left,
@@ -68,38 +88,51 @@ def message_of(row: Arrival) -> Message:
         mono=row.monotonic,
         origin=row.pid,
         redelivered=row.redelivered,
+        retries=int(row.headers.get("retries") or 0),
     )
 
 
 def of_peer(site: Site) -> dict[str, Any]:
     """Return what became of the fires of a scheduler that keeps no ledger: each is told by its time alone."""
     assert site.tap is not None
-    until = time.time() * 1000
+    until = int(time.time() * 1000)
     site.rest()
-    first = min((row.at.timestamp() for row in site.tap.rows), default=time.time()) * 1000
+    counts = told_by_time(site.tap.rows, site.setup.jobs, until)
+    ended = [text[:200] for text in site.strays[:3]]
+    counts["witnesses"]["ended"] = ended
+    return {**counts, "ended_by_themselves": len(site.strays)}
+
+
+def told_by_time(rows: Sequence[Arrival], jobs: Workload, until: int) -> dict[str, Any]:
+    """Return what was lost and doubled of the fires of *jobs* that lie on the clock, up to *until* (ms).
+
+    A message is of the last fire before it. The first period that the first message lies in is not judged, nor is a
+    fire whose period is not over.
+    """
+    heard = [row for row in rows if not row.redelivered and row.args]
     times: dict[str, list[float]] = defaultdict(list)
-    for row in site.tap.rows:
-        if not row.redelivered and row.args:
-            times[str(row.args[0])].append(row.at.timestamp() * 1000)
+    for row in heard:
+        times[str(row.args[0] if row.args else "")].append(row.at.timestamp() * 1000)
+    first = min((min(some) for some in times.values()), default=float(until))
     lost, doubled, slots, late = [], [], 0, []
-    for job in site.setup.jobs:
-        grid = [fire for fire in job.fires(int(first), int(until)) if fire + job.period <= until]
+    for job in jobs:
+        grid = [fire for fire in job.fires(int(first), until) if fire + job.period <= until]
         counted: Counter[int] = Counter()
         for wall in times[job.name]:
             fire = int(wall + EARLY_S * 1000) // job.period * job.period
             counted[fire] += 1
-            late.append(wall / 1000 - fire / 1000)
+            if fire > first:
+                late.append((wall - fire) / 1000)
         slots += len(grid)
         lost += [f"{job.name} at {fire}" for fire in grid if not counted[fire]]
         doubled += [f"{job.name} at {fire}: {counted[fire]} messages" for fire in grid if counted[fire] > 1]
     return {
         "slots": slots,
-        "messages": sum(map(len, times.values())),
+        "messages": len(heard),
         "lost": len(lost),
         "doubled": len(doubled),
-        "ended_by_themselves": len(site.strays),
         "lateness_s": spread(late),
-        "witnesses": {"lost": lost[:5], "doubled": doubled[:5], "ended": [text[:200] for text in site.strays[:3]]},
+        "witnesses": {"lost": lost[:5], "doubled": doubled[:5]},
     }
 
 
@@ -114,7 +147,9 @@ def _end(site: Site, noisy: bool) -> list[str]:
     strays = []
     for beat in site.beats:
         code = beat.process.terminate()
-        if code != 0 and not beat.held:
+        # One that has just been started again knows nothing of signals yet, and has said nothing.
+        is_new = code == -signal.SIGTERM and not beat.process.output.strip()
+        if code != 0 and not beat.held and not is_new:
             strays.append(f"beat {beat.pid} ended with {code} on SIGTERM:\n{beat.process.output[-1500:]}")
     for worker in site.workers:
         if not worker.process.alive and not worker.held:
@@ -132,14 +167,23 @@ def _end(site: Site, noisy: bool) -> list[str]:
 
 def _ledger(site: Site) -> dict[str, list[Record]]:
     """Return every job's whole ledger, oldest first."""
+    if site.books is not None:
+        site.books.read()
+        return dict(site.books.ledger())
     return {job.name: site.store.runs(job.name, WHOLE_LEDGER)[::-1] for job in site.setup.jobs}
 
 
-def _outages(site: Site, recovery: float) -> list[tuple[int, int]]:
-    """Return when fires may have come late or been missed, by the timeline: until the site had time to recover."""
+def windows(timeline: Sequence[Mapping[str, Any]], recovery: float, *, workers: bool) -> list[tuple[int, int]]:
+    """Return when the site suffered from faults of *workers* alone, or of the others, and had time to recover (ms).
+
+    Faults under an epoch are left out: of those the schedulers' notes know more.
+    """
     return [
         (int(line["wall"] * 1000) - LAG, int((line.get("until", line["wall"]) + recovery) * 1000))
-        for line in site.timeline
-        # Of a fault under an epoch the schedulers' notes know more.
-        if "epoch" not in line
+        for line in timeline
+        if "epoch" not in line and _is_of_workers(line) == workers
     ]
+
+
+def _is_of_workers(line: Mapping[str, Any]) -> bool:
+    return line.get("role") == "worker" or line.get("who") == ["worker"] or line["fault"] == "no workers"

@@ -40,14 +40,17 @@ class Message:
     mono: float
     origin: int | None
     redelivered: bool = False
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """The observed window is (``since``, ``until``], in ms since 1970; ``records`` are oldest first.
 
-    ``outages`` are when fires could not be sent in time (ms), by what was done to the site. ``hurt`` says that workers
-    or the broker's memory were harmed, so that a run may end as lost; ``messages`` is None where nobody listened.
+    ``outages`` are when fires could not be sent in time (ms), by what was done to the site, and ``harms`` when runs
+    could not go on, since workers were killed, paused or cut off. ``hurt`` says that workers or the broker's memory
+    were harmed, so that a run may end as lost; ``messages`` is None where nobody listened. With ``cut`` the window
+    begins in the middle of the schedule: what is of before is not judged.
     """
 
     since: int
@@ -58,7 +61,9 @@ class Evidence:
     jobs: Workload = MIXED
     messages: Sequence[Message] | None = None
     outages: Sequence[tuple[int, int]] = ()
+    harms: Sequence[tuple[int, int]] = ()
     hurt: bool = False
+    cut: bool = False
     deaths: Sequence[float] = ()
     strays: Sequence[str] = ()
     residue: Sequence[str] = ()

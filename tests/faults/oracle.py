@@ -7,18 +7,21 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from celery_legion.run import Record, State
+from celery_legion.run import Kind, Record, State
 from tests.faults.evidence import Evidence, Execution
 from tests.faults.workload import Grid, Planned
 
 LAG = 500
 """Milliseconds by which a pass on a busy machine, or the recording of an end, may be late without a fault."""
 
-EARLY = 50
+EARLY = 20
 """Milliseconds before its fire that a run may seem to start, for clocks read at different moments."""
 
-WANTING = frozenset({"catch_up", "broker", "no_worker", "overlap", "queue"})
-"""Reasons for which a fire may become no run while something is broken."""
+UNLED = frozenset({"catch_up", "broker"})
+"""Reasons for which a fire may become no run while leaders, or their servers, are harmed."""
+
+UNWORKED = frozenset({"no_worker", "overlap", "queue", "paused"})
+"""Reasons for which a fire may become no run while workers are harmed, or leaders are."""
 
 UNHAPPY = frozenset({State.LOST, State.EXPIRED, State.INTERRUPTED, State.FAILED})
 
@@ -48,8 +51,10 @@ def doubled(evidence: Evidence) -> list[str]:
         if len(records) > 1
     ]
     ids = defaultdict(set)
+    asked = {one.id for records in evidence.records.values() for one in records if one.kind is not Kind.SCHEDULED}
     for execution in evidence.executions:
-        ids[execution.job, execution.fire].add(execution.run_id)
+        if execution.run_id not in asked:
+            ids[execution.job, execution.fire].add(execution.run_id)
     found += [f"{job} at {clock(fire)}: runs {sorted(runs)}" for (job, fire), runs in ids.items() if len(runs) > 1]
     return found
 
@@ -58,14 +63,16 @@ def miscounted(evidence: Evidence) -> list[str]:
     """Records of fires that the model does not have, or of another number of them than they say."""
     found = []
     for job in evidence.jobs:
-        records = evidence.records[job.name]
-        grid = fires_of(evidence, job, ms(records[-1].last_fire_time) if records else evidence.until)
-        known = set(grid)
+        records = [record for record in evidence.records[job.name] if record.kind is Kind.SCHEDULED]
+        anchor = ms(records[0].fire_time) if records and job.grid is Grid.FIRST else None
         for record in records:
             first, last = ms(record.fire_time), ms(record.last_fire_time)
-            expected = bisect_right(grid, last) - bisect_left(grid, first)
-            if first not in known or last not in known or record.count != expected:
-                found.append(f"{brief(record)}: the model has {expected} fires from {clock(first)} to {clock(last)}")
+            if evidence.cut and first <= evidence.since:
+                continue
+            grid = list(job.fires(max(first - 1, evidence.since), last, anchor))
+            if grid[:1] != [first] or grid[-1] != last or record.count != len(grid):
+                told = f"{len(grid)} fires from {clock(first)} to {clock(last)}"
+                found.append(f"{brief(record)}: the model has {told}, after {clock(evidence.since)}")
     return found
 
 
@@ -75,32 +82,38 @@ def unrun(evidence: Evidence) -> list[str]:
         f"{job.name} at {clock(fire)}: {'; '.join(map(brief, records)) or 'in no record'}"
         for job in evidence.jobs
         for fire, records in _accounted(evidence, job).items()
-        if job.each and not any(record.state is State.SUCCEEDED for record in records)
+        if job.each
+        and not any(record.state is State.SUCCEEDED for record in records)
+        and not (evidence.hurt and any(record.state in UNHAPPY for record in records))
     ]
 
 
 def unexcused(evidence: Evidence) -> list[str]:
     """Fires missed while a leader led, or skipped although no earlier run of the job was in the way."""
     found = []
-    outages = [*_outages(evidence), *evidence.outages]
+    unled = [*_outages(evidence), *evidence.outages]
+    excuses = dict.fromkeys(UNLED, unled) | {reason: [*unled, *evidence.harms] for reason in UNWORKED}
     by_job: dict[str, list[Execution]] = defaultdict(list)
     for one in evidence.executions:
         by_job[one.job].append(one)
     for job in evidence.jobs:
         for fire, records in _accounted(evidence, job).items():
             for record in records:
-                if record.id is None and not _is_excused(fire, record, outages, by_job[job.name]):
+                if record.id is None and not (
+                    meets(excuses.get(record.reason or "", ()), fire, fire)
+                    or (record.reason == "overlap" and _is_in_the_way(fire, by_job[job.name]))
+                ):
                     found.append(f"{job.name} at {clock(fire)}: {brief(record)}")
     return found
 
 
-def _is_excused(fire: int, record: Record, outages: Sequence[tuple[int, int]], executions: Sequence[Execution]) -> bool:
-    if record.reason in WANTING and any(began <= fire <= ended for began, ended in outages):
-        return True
-    match record.state, record.reason:
-        case State.SKIPPED, "overlap":
-            return any(one.fire < fire and (one.end is None or _end(one) >= fire - LAG) for one in executions)
-    return False
+def meets(windows: Sequence[tuple[float, float]], first: float, last: float) -> bool:
+    """Return whether one of *windows* has something in common with the time from *first* to *last*."""
+    return any(began <= last and first <= ended for began, ended in windows)
+
+
+def _is_in_the_way(fire: int, executions: Sequence[Execution]) -> bool:
+    return any(one.fire < fire and (one.end is None or _end(one) >= fire - LAG) for one in executions)
 
 
 def _end(one: Execution) -> float:
@@ -108,7 +121,11 @@ def _end(one: Execution) -> float:
 
 
 def _outages(evidence: Evidence) -> list[tuple[int, int]]:
-    """Return when nobody led, a little widened: from a fault, or the start, until the next epoch's first messages."""
+    """Return when nobody led, a little widened: from a fault, or the start, until the next epoch's first messages.
+
+    No longer than the site may take to recover: who stays away for longer has no excuse.
+    """
+    longest = int(evidence.recovery * 1000)
     began: int | None = evidence.since
     epoch, found = 0, []
     for note in evidence.notes:
@@ -116,7 +133,7 @@ def _outages(evidence: Evidence) -> list[tuple[int, int]]:
         if note["event"] in ("hit", "term") and note["epoch"] >= epoch and began is None:
             began, epoch = wall, note["epoch"]
         elif note["event"] == "published" and began is not None and (note["epoch"] or 0) > epoch:
-            found.append((began - LAG, wall + LAG))
+            found.append((began - LAG, min(wall, began + longest) + LAG))
             began = None
     return found
 
@@ -129,23 +146,41 @@ def repeated(evidence: Evidence) -> list[str]:
         for (job, run_id, attempt), count in times.items()
         if count > 1
     ]
-    if not evidence.hurt:
-        found += [f"{told(one)}: attempt {one.attempt}" for one in evidence.executions if one.attempt != 1]
+    first: dict[str, Execution] = {}
+    for one in evidence.executions:
+        before = first.setdefault(one.run_id, one)
+        again = one.attempt > 1 and evidence.hurt and meets(harms_of(evidence), before.fire, one.wall * 1000)
+        if one.attempt != 1 and not again:
+            found.append(f"{told(one)}: attempt {one.attempt}")
     return found
+
+
+def harms_of(evidence: Evidence) -> list[tuple[int, int]]:
+    """Return when anything was done to the site that the timeline tells of."""
+    return [*evidence.outages, *evidence.harms]
 
 
 def unexecuted(evidence: Evidence) -> list[str]:
     """Runs of the ledger that no task saw, or that did not end well, although no worker was hurt.
 
-    Where one was, a run may be lost; but what succeeded was executed, and what never ran says so.
+    Where one was, a run that was under way or queued may be lost; but what succeeded was executed, and what never ran
+    says so.
     """
-    executed = {one.run_id for one in evidence.executions}
+    executed: dict[str, float] = {}
+    for one in evidence.executions:
+        executed[one.run_id] = max(executed.get(one.run_id, 0.0), _end(one))
+    work = {job.name: job.work * 1000 for job in evidence.jobs}
+    harms = harms_of(evidence)
     found = []
     for records in evidence.records.values():
         for record in records:
             if record.id is None or record.state in UNRUN:
                 continue
-            if evidence.hurt and record.state in UNHAPPY:
+            if evidence.cut and ms(record.fire_time) <= evidence.since:
+                continue
+            fire = ms(record.fire_time)
+            over = max(executed.get(record.id, 0.0), fire + work.get(record.job, 0.0))
+            if evidence.hurt and record.state in UNHAPPY and meets(harms, fire, over):
                 continue
             if record.id not in executed:
                 found.append(f"{brief(record)}: never executed")
@@ -159,6 +194,8 @@ def unaccounted(evidence: Evidence) -> list[str]:
     runs = {record.id: record for records in evidence.records.values() for record in records if record.id}
     found = []
     for one in evidence.executions:
+        if evidence.cut and one.wall * 1000 <= evidence.since:
+            continue
         record = runs.get(one.run_id)
         if record is None or record.job != one.job or ms(record.fire_time) != one.fire:
             found.append(f"{told(one)}: the ledger has {brief(record) if record else 'no such run'}")
@@ -178,6 +215,9 @@ def unfenced(evidence: Evidence) -> list[str]:
     newest: dict[str, Execution] = {}
     for one in evidence.executions:
         if one.job not in guarded:
+            continue
+        if one.token < 1:
+            found.append(f"{told(one)}: no token")
             continue
         before = newest.get(one.job)
         if before is not None and one.token <= before.token:

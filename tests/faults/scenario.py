@@ -48,7 +48,8 @@ class Trial:
 class Scenario:
     """``faults`` names it after the list of faults; ``hurt`` and ``noisy`` say what its faults may leave in their wake.
 
-    One that is *alone* has no site of this kind and returns its own row: with ``breaches``.
+    One that is ``named`` runs only when it is asked for by its name. One that is ``alone`` has no site of this kind
+    and returns its own row, with ``breaches``.
     """
 
     name: str
@@ -60,9 +61,8 @@ class Scenario:
     hurt: bool = False
     noisy: bool = False
     seconds: int = 60
-    quick: bool = False
+    named: bool = False
     recovery: float = 5.0
-    peer: bool = False
 
 
 def run(scenario: Scenario, seed: int, full: bool, folder: Path) -> dict[str, Any]:
@@ -94,6 +94,7 @@ def _on_site(scenario: Scenario, choose: Random, full: bool, folder: Path) -> di
             "beats": scenario.setup.beats,
             "workers": scenario.setup.workers,
             **trial.counts,
+            **({"worker_crashes": site.crashes} if site.crashes else {}),
             "takeover_s": {what: verdict.spread(spans) for what, spans in trial.spans.items()},
         }
         if not site.watched:

@@ -1,130 +1,57 @@
-"""The site under the faults: servers, beats and workers, each behind doors of its own; what dies is started again."""
+"""The site under the faults: a broker, a store, a crew, and what is seen of them from outside."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from celery_legion.embedded import EmbeddedValkey
+from celery_legion.run import Record
 from celery_legion.stores import open_store
 from celery_legion.stores.base import Lead, Store, StoreOptions
+from tests.faults.crew import Crew
+from tests.faults.member import Doors, Member
 from tests.faults.notebook import SCHEDULERS, Aims, Notebook
-from tests.faults.workload import WORKLOADS, Workload
+from tests.faults.setup import Setup
 from tests.servers.polling import eventually
-from tests.servers.processes import Process, Processes
-from tests.servers.proxy import Proxy
-from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.tap import Tap
 
-SCHEDULER_CLASSES = {
-    "legion": "tests.faults.aimed:AimedScheduler",
-    "redbeat": "redbeat.RedBeatScheduler",
-    "beat": "celery.beat:PersistentScheduler",
-}
+__all__ = ["Doors", "Ledger", "Member", "Setup", "Site"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What a site consists of; times in seconds."""
+class Ledger(Protocol):
+    """Records of a ledger that were read before they were trimmed."""
 
-    workload: str = "mixed"
-    scheduler: str = "legion"
-    beats: int = 3
-    workers: int = 2
-    concurrency: int = 2
-    lease: float = 2.0
-    run_lease: float = 3.0
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    worker_options: tuple[str, ...] = ()
-    beat_env: Mapping[str, str] = field(default_factory=dict)
-    rabbitmq: bool = False
-    restart_after: float = 0.2
+    def read(self) -> None:
+        """Read the newest records."""
 
-    @property
-    def jobs(self) -> Workload:
-        return WORKLOADS[self.workload]
-
-    def app_settings(self) -> dict[str, Any]:
-        """Return the app's settings for these times."""
-        own: dict[str, Any] = {}
-        if self.scheduler == "legion":
-            quick = self.lease < 5
-            own = {"legion_leader_lease": self.lease, "legion_run_lease": self.run_lease}
-            own |= {"legion_store_timeout": 0.9, "legion_broker_timeout": 0.9} if quick else {}
-        elif self.scheduler == "redbeat":
-            own = {"redbeat_lock_timeout": self.lease, "beat_max_loop_interval": 0.5}
-        return own | dict(self.settings)
+    def ledger(self) -> Mapping[str, list[Record]]:
+        """Return all that was read, by job, oldest first."""
 
 
-class Doors:
-    """One process' ways to its broker and its store."""
-
-    def __init__(self, broker: tuple[str, int], store: tuple[str, int]) -> None:
-        self.broker, self.store = Proxy(broker), Proxy(store)
-
-    @property
-    def both(self) -> tuple[Proxy, Proxy]:
-        return self.broker, self.store
-
-    def close(self) -> None:
-        for proxy in self.both:
-            proxy.close()
-
-
-@dataclass(slots=True)
-class Member:
-    """A beat or a worker of the site: its process of the moment, its doors, and what its end may be."""
-
-    role: str
-    number: int
-    doors: Doors
-    process: Process
-    expected: set[int] = field(default_factory=set)
-    held: bool = False
-    starts: int = 1
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-
-class Site:
-    """Starts at ``with``; its servers and processes are its own, so that nothing else is hurt.
+class Site(Crew):
+    """Starts at ``with``; its servers are its own, as its processes are.
 
     The broker and the store are two servers. A tap and the harness' own store connection go past all doors.
     """
 
     def __init__(self, setup: Setup, folder: Path) -> None:
-        self.setup = setup
-        self.folder = folder
-        self.processes = Processes(folder)
-        self.broker = EmbeddedValkey()
-        self.server = EmbeddedValkey()
-        self.rabbit = RabbitMQ() if setup.rabbitmq else None
+        super().__init__(setup, folder)
         self.aims = Aims(folder / "aims")
         self.notebook = Notebook(folder / SCHEDULERS)
         self.notes: list[dict[str, Any]] = []
-        self.members: list[Member] = []
-        self.strays: list[str] = []
-        self.deaths: dict[int, float] = {}
-        """When each worker's main process was killed or ended (monotonic), by its process id."""
         self.timeline: list[dict[str, Any]] = []
         self.began = time.monotonic()
         self.since: int | None = None
         self.until: int | None = None
         """The window (ms) that is judged, where a scenario knows it better than the schedulers' notes."""
-        self._lock = threading.RLock()
-        self._tending = False
-        self._thread: threading.Thread | None = None
+        self.books: Ledger | None = None
+        """What a scenario has read of a ledger that does not keep everything."""
         self.tap: Tap | None = None
 
     def __enter__(self) -> Self:
@@ -142,9 +69,7 @@ class Site:
                 worker.process.wait_for(r"ready\.", 60)
             for number in range(self.setup.beats):
                 self.add("beat", number)
-            self._tending = True
-            self._thread = threading.Thread(target=self._tend, daemon=True)
-            self._thread.start()
+            self.tend()
             self.stand_by(self.setup.beats)
         except BaseException:
             self.close()
@@ -172,25 +97,9 @@ class Site:
         shutil.rmtree(self.folder / "aims", ignore_errors=True)
 
     @property
-    def beats(self) -> list[Member]:
-        return [member for member in self.members if member.role == "beat"]
-
-    @property
-    def workers(self) -> list[Member]:
-        return [member for member in self.members if member.role == "worker"]
-
-    @property
     def watched(self) -> bool:
         """Whether it is legion that schedules: then there is a ledger, and a watch in every beat."""
         return self.setup.scheduler == "legion"
-
-    def add(self, role: str, number: int, *options: str, env: Mapping[str, str] | None = None) -> Member:
-        """Start a beat or a worker behind doors of its own."""
-        broker = self.broker.port if self.rabbit is None else self.rabbit.port
-        doors = Doors(("127.0.0.1", broker), ("127.0.0.1", self.server.port))
-        member = Member(role, number, doors, self._start(role, number, doors, *options, env=env))
-        self.members.append(member)
-        return member
 
     def adopt(self, server: EmbeddedValkey) -> None:
         """Take *server*, to which the store has failed over, for the store's."""
@@ -201,91 +110,6 @@ class Site:
 
     def _open_store(self) -> Store:
         return open_store(StoreOptions(url=self.server.url(1), prefix="faults", timeout=timedelta(seconds=5)))
-
-    def environment(self, doors: Doors | None = None) -> dict[str, str]:
-        """Return what the app needs to know, for a process behind *doors*, or behind none."""
-        broker = self.broker.url(0) if self.rabbit is None else self.rabbit.url()
-        store = self.server.url(1)
-        if doors is not None:
-            port = self.broker.port if self.rabbit is None else self.rabbit.port
-            broker = broker.replace(f":{port}/", f":{doors.broker.port}/")
-            store = store.replace(f":{self.server.port}/", f":{doors.store.port}/")
-        return {
-            "FAULTS_BROKER": broker,
-            "FAULTS_STORE": store,
-            "FAULTS_FOLDER": str(self.folder),
-            "FAULTS_APP": self._told(self.setup.workload),
-        }
-
-    def _start(
-        self, role: str, number: int, doors: Doors, *options: str, env: Mapping[str, str] | None = None
-    ) -> Process:
-        environment = self.environment(doors) | dict(env or {})
-        if role == "beat":
-            environment |= self.setup.beat_env
-            scheduler = SCHEDULER_CLASSES[self.setup.scheduler]
-            argv = ("beat", "-S", scheduler, "--loglevel", "INFO", "--pidfile=", *options)
-        else:
-            argv = ("worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle", "--pool", "prefork")
-            argv += ("-c", str(self.setup.concurrency), "-n", f"w{number}@faults", *self.setup.worker_options, *options)
-        return self.processes.celery("tests.faults.app", *argv, env=environment)
-
-    def _tend(self) -> None:
-        """Start again what has ended, and write down what ended by itself."""
-        while self._tending:
-            with self._lock:
-                for member in self.members:
-                    if not member.held and not member.process.alive:
-                        self._replace(member)
-            time.sleep(0.05)
-
-    def _replace(self, member: Member) -> None:
-        code = member.process.wait()
-        if code not in member.expected:
-            self.strays.append(
-                f"{member.role} {member.pid} ended by itself with {code}:\n{member.process.output[-1500:]}"
-            )
-        if member.role == "worker":
-            self.deaths.setdefault(member.pid, time.monotonic())
-        member.expected = set()
-        time.sleep(self.setup.restart_after)
-        member.process = self._start(member.role, member.number, member.doors)
-        member.starts += 1
-
-    def rest(self) -> None:
-        """Tend no longer."""
-        self._tending = False
-        if self._thread is not None:
-            self._thread.join(10)
-
-    def hold(self, member: Member, held: bool = True) -> None:
-        """Leave *member* dead for now, or let it be started again."""
-        with self._lock:
-            member.held = held
-
-    def replace(self, member: Member, workload: str) -> None:
-        """End a beat and start one with another version of the schedule in its place."""
-        with self._lock:
-            told = self.environment(member.doors) | {"FAULTS_APP": self._told(workload)}
-            code = member.process.terminate()
-            if code != 0:
-                self.strays.append(f"beat {member.pid} ended with {code} on SIGTERM:\n{member.process.output[-1500:]}")
-            member.process = self._start(member.role, member.number, member.doors, env=told)
-
-    def _told(self, workload: str) -> str:
-        setup = self.setup
-        return json.dumps({"workload": workload, "scheduler": setup.scheduler, "settings": setup.app_settings()})
-
-    def strike(self, member: Member, number: int, code: int | None = None) -> float:
-        """Send a signal to *member*, whose end with *code* is wanted then; return when (monotonic)."""
-        with self._lock:
-            if code is not None:
-                member.expected = {code}
-            when = time.monotonic()
-            if member.role == "worker" and number == signal.SIGKILL:
-                self.deaths[member.pid] = when
-            member.process.signal(number)
-        return when
 
     def fault(self, name: str, **fields: Any) -> dict[str, Any]:
         """Write a fault into the timeline and return its line; its end is written by :meth:`healed`."""

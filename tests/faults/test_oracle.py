@@ -57,6 +57,7 @@ def an_execution(record: Record, seconds: float = 0.1) -> Execution:
         start=start,
         wall=start,
         end=start + seconds,
+        token=fire - START,
     )
 
 
@@ -95,6 +96,7 @@ QUESTIONS = (
     oracle.unaccounted,
     oracle.overlapping,
     oracle.stale,
+    oracle.unfenced,
 )
 
 
@@ -217,6 +219,143 @@ def test_a_claim_of_an_earlier_epoch_is_stale(sound: Evidence) -> None:
     assert asked(replace(sound, notes=[*sound.notes, a_claim(1, 3.5)])) == {"stale": 1}
 
 
+def test_a_claim_of_nobody_who_leads_is_no_fault(sound: Evidence) -> None:
+    nothing = {**a_claim(1, 3.5), "runs": []}
+
+    assert asked(replace(sound, notes=[*sound.notes, nothing])) == {}
+
+
+def test_a_lower_token_after_a_higher_one_is_unfenced(sound: Evidence) -> None:
+    first, *others = sound.executions
+
+    assert asked(replace(sound, executions=[replace(first, token=1_000_000), *others])) == {"unfenced": 2}
+
+
+def test_an_execution_without_a_token_is_unfenced(sound: Evidence) -> None:
+    first, *others = sound.executions
+
+    assert asked(replace(sound, executions=[replace(first, token=0), *others])) == {"unfenced": 1}
+
+
+def test_where_every_fire_runs_tokens_are_of_no_account(sound: Evidence) -> None:
+    executions = [replace(one, token=0) if one.job == "each" else one for one in sound.executions]
+
+    assert asked(replace(sound, executions=executions)) == {}
+
+
+def missed_while_led(evidence: Evidence, reason: str) -> Evidence:
+    state = State.SKIPPED if reason == "overlap" else State.MISSED
+    lapse = a_lapse("tick", START + 2000, START + 2000, 1, state, reason)
+    gone = next(one for one in evidence.executions if one.fire == START + 2000)
+    changed = with_records(evidence, "tick", lambda records: [records[0], lapse, *records[2:]])
+    return replace(changed, executions=[one for one in evidence.executions if one is not gone])
+
+
+HERE, ELSEWHERE = (START + 1900, START + 2100), (START + 100, START + 900)
+
+
+@pytest.mark.parametrize("reason", ["catch_up", "broker", "no_worker", "overlap", "queue", "paused"])
+def test_a_miss_is_excused_by_an_outage_that_it_lies_in(sound: Evidence, reason: str) -> None:
+    changed = missed_while_led(sound, reason)
+
+    assert asked(replace(changed, outages=[HERE])) == {}
+    assert asked(replace(changed, outages=[ELSEWHERE])) == {"unexcused": 1}
+
+
+@pytest.mark.parametrize("reason", ["condition", "limit", "gone", "superseded", ""])
+def test_an_outage_excuses_no_other_reason(sound: Evidence, reason: str) -> None:
+    assert asked(replace(missed_while_led(sound, reason), outages=[HERE])) == {"unexcused": 1}
+
+
+@pytest.mark.parametrize(
+    ("reason", "found"),
+    [("catch_up", {"unexcused": 1}), ("broker", {"unexcused": 1}), ("no_worker", {}), ("overlap", {}), ("queue", {})],
+)
+def test_harmed_workers_excuse_no_leader(sound: Evidence, reason: str, found: dict[str, int]) -> None:
+    assert asked(replace(missed_while_led(sound, reason), harms=[HERE])) == found
+
+
+def test_who_stays_away_for_longer_than_recovery_takes_has_no_excuse(sound: Evidence) -> None:
+    assert asked(replace(sound, recovery=0.1)) == {"unexcused": 1}
+
+
+def ended(evidence: Evidence, state: State) -> Evidence:
+    return with_records(evidence, "tick", lambda records: [replace(records[0], state=state), *records[1:]])
+
+
+@pytest.mark.parametrize("state", [State.LOST, State.EXPIRED, State.INTERRUPTED, State.FAILED])
+def test_a_run_may_end_badly_if_workers_were_hurt_meanwhile(sound: Evidence, state: State) -> None:
+    changed = replace(ended(sound, state), hurt=True)
+    unrun = replace(changed, executions=sound.executions[1:])
+    meanwhile, later = [(START + 1050, START + 1060)], [(START + 4000, START + 4100)]
+
+    assert asked(replace(changed, harms=meanwhile)) == asked(replace(unrun, harms=meanwhile)) == {}
+    assert asked(replace(changed, harms=later)) == asked(replace(unrun, harms=later)) == {"unexecuted": 1}
+    assert asked(replace(changed, harms=meanwhile, hurt=False)) == {"unexecuted": 1}
+
+
+@pytest.mark.parametrize("state", [State.CLAIMED, State.SENT, State.RUNNING, State.RETRYING])
+def test_a_run_that_never_ends_is_found_whoever_was_hurt(sound: Evidence, state: State) -> None:
+    changed = replace(ended(sound, state), hurt=True, harms=[(START, START + 5000)])
+
+    assert asked(changed) == {"unexecuted": 1}
+
+
+def test_what_succeeded_was_executed_whoever_was_hurt(sound: Evidence) -> None:
+    changed = replace(sound, executions=sound.executions[1:], hurt=True, harms=[(START, START + 5000)])
+
+    assert asked(changed) == {"unexecuted": 1}
+
+
+def test_a_second_attempt_needs_a_harm_between_its_fire_and_its_start(sound: Evidence) -> None:
+    first, *others = sound.executions
+    assert first.end is not None
+    again = replace(first, attempt=2, start=first.start + 0.5, wall=first.wall + 0.5, end=first.end + 0.5, token=1500)
+    changed = replace(sound, executions=[first, again, *others], hurt=True)
+
+    assert asked(replace(changed, harms=[(START + 1100, START + 1200)])) == {}
+    assert asked(replace(changed, harms=[(START + 1800, START + 1900)])) == {"repeated": 1}
+    assert asked(replace(changed, harms=[(START + 1100, START + 1200)], hurt=False)) == {"repeated": 1}
+
+
+def test_one_attempt_executed_twice_is_repeated_whoever_was_hurt(sound: Evidence) -> None:
+    again = replace(sound.executions[-1], pid=2)
+    changed = replace(sound, executions=[*sound.executions, again], hurt=True, harms=[(START, START + 5000)])
+
+    assert "repeated" in asked(changed)
+
+
+def test_an_execution_that_knows_of_no_run_is_found(sound: Evidence) -> None:
+    stranger = replace(sound.executions[-1], run_id="stranger", attempt=0, fire=0, token=0)
+    changed = replace(sound, executions=[*sound.executions, stranger], hurt=True, harms=[(START, START + 5000)])
+
+    assert asked(changed) == {"repeated": 1, "unaccounted": 1}
+
+
+def test_pushes_are_no_fires(sound: Evidence) -> None:
+    pushes = [replace(a_run("each", START + 1300), id=name, kind=Kind.PUSHED) for name in ("a", "b")]
+    changed = with_records(sound, "each", lambda records: [records[0], *pushes, *records[1:]])
+    executions = sorted([*sound.executions, *map(an_execution, pushes)], key=lambda one: one.start)
+
+    assert asked(replace(changed, executions=executions)) == {}
+
+
+def test_a_record_of_a_fire_before_the_schedule_was_seen_is_miscounted(sound: Evidence) -> None:
+    early = a_lapse("tick", START - 1000, START, 2, State.MISSED, "catch_up")
+    changed = with_records(sound, "tick", lambda records: [early, *records])
+
+    assert asked(changed) == {"miscounted": 1}
+    assert asked(replace(changed, cut=True)) == {}
+
+
+def test_what_ran_before_a_cut_is_not_judged(sound: Evidence) -> None:
+    before = an_execution(a_run("tick", START - 1000))
+    changed = replace(sound, executions=[before, *sound.executions])
+
+    assert "unaccounted" in asked(changed)
+    assert asked(replace(changed, cut=True, executions=[replace(before, token=1), *sound.executions])) == {}
+
+
 def test_starts_and_ends_are_paired_by_run_and_token() -> None:
     known = {"job": "tick", "id": "a", "attempt": 1, "token": 7, "fire": START, "pid": 1, "wall": 1.0}
     lines = [
@@ -226,6 +365,41 @@ def test_starts_and_ends_are_paired_by_run_and_token() -> None:
     ]
 
     assert [(one.start, one.end) for one in read_executions(lines)] == [(1.0, None), (2.0, 3.0)]
+
+
+def a_line(event: str, mono: float, **fields: object) -> dict[str, object]:
+    known = {"job": "tick", "id": "a", "attempt": 1, "token": 7, "fire": START, "pid": 1, "wall": mono}
+    return {**known, "event": event, "mono": mono, **fields}
+
+
+def test_one_that_was_refused_ended_with_the_last_write_that_was_taken() -> None:
+    (one,) = read_executions([a_line("start", 1.0), a_line("refused", 9.0, written=2.5)])
+
+    assert (one.end, one.refused) == (2.5, True)
+
+
+def test_one_that_ended_by_itself_was_not_refused() -> None:
+    (one,) = read_executions([a_line("start", 1.0), a_line("end", 2.0)], [1.5])
+
+    assert (one.end, one.refused) == (2.0, False)
+
+
+def test_one_without_an_end_was_over_at_the_first_death_after_its_start() -> None:
+    lines = [a_line("start", 1.0), a_line("start", 5.0, id="b")]
+
+    assert [one.end for one in read_executions(lines, [0.5, 3.0, 4.0])] == [3.0, None]
+
+
+def test_an_end_belongs_to_the_start_before_it() -> None:
+    lines = [a_line("start", 1.0), a_line("end", 2.0), a_line("start", 3.0)]
+
+    assert [one.end for one in read_executions(lines)] == [2.0, None]
+
+
+def test_the_ends_of_another_process_are_not_its_own() -> None:
+    (one,) = read_executions([a_line("start", 1.0), a_line("end", 2.0, pid=2)])
+
+    assert one.end is None
 
 
 def test_the_model_counts_fires_strictly_after_the_start_and_up_to_the_end() -> None:

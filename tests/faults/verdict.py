@@ -60,7 +60,7 @@ def numbers(evidence: Evidence) -> dict[str, Any]:
     fires: dict[str, int] = {}
     copies = 0
     for message in evidence.messages or ():
-        if message.fire is None or message.redelivered:
+        if message.fire is None or message.redelivered or message.retries:
             continue
         copies += message.run_id in first
         first.setdefault(message.run_id, message.wall)

@@ -34,6 +34,7 @@ class Planned:
     each: bool = False
     late: bool = False
     command: bool = False
+    catch_up: str | None = None
 
     def fires(self, after: int, until: int, first: int | None = None) -> Iterator[int]:
         """Yield the fires in (after, until], in ms since 1970; *first* is a fire seen of a job of the grid FIRST."""
@@ -94,6 +95,13 @@ NEXT: Workload = (*CALM, Planned("newer", Grid.CLOCK, 1000, 0.01))
 CROWD: Workload = tuple(Planned(f"crowd-{n:05d}", Grid.CLOCK, 30_000, 0.0) for n in range(10_000))
 """Ten thousand fires at one instant."""
 
+ABSENT: Workload = tuple(
+    Planned(f"{policy}-{span}", Grid.CLOCK, 60_000, 0.0, each=policy == "all", catch_up=policy)
+    for policy in ("once", "all", "skip")
+    for span in ("10m", "2h", "30d")
+)
+"""Every minute, under each catch-up policy."""
+
 SOAK: Workload = (
     Planned("second-0", Grid.CLOCK, 1000, 0.01),
     Planned("second-1", Grid.CLOCK, 1000, 0.02, each=True),
@@ -114,6 +122,7 @@ WORKLOADS: Mapping[str, Workload] = {
     "next": NEXT,
     "broken": CALM,
     "crowd": CROWD,
+    "absent": ABSENT,
     "soak": SOAK,
 }
 

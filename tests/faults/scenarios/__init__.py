@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.faults.scenario import Scenario
-from tests.faults.scenarios import asking, leaders, network, schedules, servers, workers
+from tests.faults.scenarios import absence, asking, leaders, network, peers, schedules, servers, soak, workers
 
 SCENARIOS: tuple[Scenario, ...] = (
     *leaders.SCENARIOS,
@@ -12,4 +12,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *servers.SCENARIOS,
     *network.SCENARIOS,
     *schedules.SCENARIOS,
+    *absence.SCENARIOS,
+    *peers.SCENARIOS,
+    *soak.SCENARIOS,
 )

@@ -150,12 +150,13 @@ def nothing(trial: Trial) -> None:
 
 
 def quick(trial: Trial) -> None:
-    """A kill and a pause at some stages, and a leader asked to end."""
-    for stage in (Stage.PUBLISHING, Stage.PUBLISHED, Stage.CLAIMED):
+    """A kill and a pause at every stage, and a leader asked to end."""
+    for stage in KILLED_AT:
         kill(trial, stage)
-    for stage in (Stage.DECIDED, Stage.FLUSHING):
+    for stage in PAUSED_AT:
         pause(trial, stage)
-    end(trial, signal.SIGTERM, 0, "term")
+    for _ in range(2):
+        end(trial, signal.SIGTERM, 0, "term")
 
 
 SCENARIOS = (
@@ -184,5 +185,5 @@ SCENARIOS = (
         recovery=14.0,
         seconds=120,
     ),
-    Scenario(name="quick", faults="F2 F3", told="a few kills and pauses", act=quick, seconds=40, quick=True),
+    Scenario(name="quick", faults="F2 F3", told="a few kills and pauses", act=quick, seconds=40, named=True),
 )

@@ -99,7 +99,26 @@ def rabbitmq_half_open(trial: Trial) -> None:
         trial.sleep(2)
 
 
+def quick(trial: Trial) -> None:
+    """The leader's ways to store and broker, half-open and one-way."""
+    for way in ("store", "broker"):
+        for mode in (Mode.BLACKHOLE, Mode.ONE_WAY_TO_SERVER):
+            cut(trial, [trial.site.leader()], way, mode, trial.site.setup.lease + 0.7)
+            trial.sleep(1)
+
+
 SCENARIOS = (
+    Scenario(
+        name="quick-cuts",
+        faults="F13",
+        told="the leader's ways, half-open and one-way",
+        setup=Setup(workload="calm"),
+        act=quick,
+        noisy=True,
+        recovery=7.0,
+        seconds=40,
+        named=True,
+    ),
     Scenario(
         name="cut-leader",
         faults="F13",

@@ -73,11 +73,10 @@ def stale_replica(trial: Trial) -> dict[str, Any]:
     site = trial.site
     lost = trial.choose.uniform(2, 4)
     replica = EmbeddedValkey()
+    replica.password = site.server.password
     replica.start()
     follower = client(replica)
     follower.config_set("masterauth", site.server.password)
-    follower.config_set("requirepass", site.server.password)
-    follower = redis.Redis(port=replica.port, password=site.server.password)
     follower.replicaof("127.0.0.1", site.server.port)
     eventually(lambda: follower.info("replication").get("master_link_status") == "up", 10, "the replica follows")
     trial.sleep(2)

@@ -1,4 +1,4 @@
-"""Pushes of jobs whose lazy arguments take their time."""
+"""Jobs whose lazy arguments take their time, pushed and due."""
 
 from __future__ import annotations
 
@@ -30,3 +30,23 @@ def test_a_leader_that_evaluates_for_longer_than_its_lease_keeps_the_lead(
     assert leader.epoch == 1
     assert store.requests(100) == []
     assert broker.ids == ["p-0"]
+
+
+def test_a_leader_keeps_the_lead_over_due_fires_that_are_evaluated_for_longer_than_its_lease(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore
+) -> None:
+    def slow() -> int:
+        clock.advance(timedelta(seconds=1))
+        return 1
+
+    entry = {"task": "t", "schedule": 60, "args": (BeatLazyFunc(slow),)}
+    leader = make(**{f"j-{number}": entry for number in range(30)})
+    for seconds in (0, 55, 5):
+        clock.advance(timedelta(seconds=seconds))
+        leader.tick()
+
+    # The second pass came long after the first one's lease; the third took half a minute.
+    assert leader.epoch == 2
+    assert len(broker.ids) == 30
+    leader.tick()
+    assert leader.epoch == 2

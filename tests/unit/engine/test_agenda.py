@@ -1,0 +1,53 @@
+"""The agenda: a trigger that fails is nobody's trouble but its own job's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import pytest
+
+from celery_legion.engine import Engine
+from celery_legion.engine.agenda import Agenda
+from celery_legion.stores.base import Sight
+from tests.unit.engine.bench import MINUTE, START
+
+
+@dataclass(frozen=True)
+class Fickle:
+    """A user's trigger: every minute, until it fails."""
+
+    until: datetime
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        if moment > self.until:
+            raise ZeroDivisionError("no further")
+        return moment + MINUTE
+
+    def anchored(self, moment: datetime) -> Fickle:
+        return self
+
+
+def loaded(make: Callable[..., Engine], until: datetime) -> Agenda:
+    sound = make().context.registry.jobs["j"]
+    fickle = replace(sound, name="fickle", trigger=Fickle(until))
+    agenda = Agenda()
+    agenda.load([fickle, sound], {name: Sight(mark=START, anchor=START) for name in ("j", "fickle")})
+    return agenda
+
+
+def test_one_that_fails_at_once_is_left_out_and_the_others_are_not(make: Callable[..., Engine]) -> None:
+    agenda = loaded(make, START - MINUTE)
+
+    assert agenda.broken == {"fickle": "ZeroDivisionError: no further"}
+    assert [standing.job.name for standing in agenda.take_due(START + MINUTE, 10)] == ["j"]
+
+
+def test_one_that_fails_later_fires_until_then(make: Callable[..., Engine], caplog: pytest.LogCaptureFixture) -> None:
+    agenda = loaded(make, START)
+    for standing in agenda.take_due(START + MINUTE, 10):
+        agenda.settle(standing, START + MINUTE)
+
+    assert [standing.job.name for standing in agenda.take_due(START + 2 * MINUTE, 10)] == ["j"]
+    assert "job fickle has no next fire: ZeroDivisionError: no further" in caplog.text
