@@ -29,7 +29,7 @@ $(VENV)/.dev: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.faults: $(VENV)/.dev
-	@echo "installing the peers and the false clock that fault scenarios need"
+	@echo "installing the peers of fault scenarios"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group faults
 	@touch $@
 

@@ -21,6 +21,9 @@ from celery_legion.url import safe_url
 PREFIX = "legion_"
 REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
 SECURED = {"redis": "rediss", "valkey": "valkeys"}
+UNSAFE = re.compile(r"[{}\[\]*?^\\\s]")
+"""What no key prefix may hold: braces are the hash tag's, the others would make a pattern of it in a server's ACL."""
+
 CERTIFICATE_CHECKS = {ssl.CERT_NONE: "none", ssl.CERT_OPTIONAL: "optional", ssl.CERT_REQUIRED: "required"}
 VISIBILITY = timedelta(hours=1)
 """How long kombu's Redis transport waits before it delivers a message again, when nothing else is set."""
@@ -76,7 +79,7 @@ class Config:
         """
         values = read_settings(app)
         values.setdefault("timezone", app_timezone(app))
-        values.setdefault("key_prefix", f"legion:{app_name(app)}")
+        values.setdefault("key_prefix", f"legion:{UNSAFE.sub('_', app_name(app))}")
         values.setdefault("dedup_age", max(timedelta(days=1), 2 * _visibility(app)))
         if "store_url" not in values:
             values["store_url"] = _find_store(app)
@@ -104,18 +107,26 @@ def read_settings(app: Any) -> dict[str, Any]:
         UnknownSettingError: A ``legion_*`` key is no setting.
     """
     hide_password(app)
-    return {
-        name: PARSERS[name](PREFIX + name, value.value if isinstance(value, Secret) else value)
-        for name, (_, value) in _given(app).items()
-        if value is not None
-    }
+    return {name: _checked(name, value) for name, (_, value) in _given(app).items() if value is not None}
+
+
+def _checked(name: str, value: object) -> object:
+    if not isinstance(value, Secret):
+        return PARSERS[name](PREFIX + name, value)
+    try:
+        return PARSERS[name](PREFIX + name, value.value)
+    except ConfigurationError as exc:
+        if exc.got != value.value:
+            raise
+        raise ConfigurationError(exc.setting, exc.expected, value) from None
 
 
 def hide_password(app: Any) -> None:
-    """Put a store URL with a password into a :class:`Secret`, so that listings of the configuration mask it."""
-    key, url = _given(app).get("store_url", ("", None))
-    if isinstance(url, str) and safe_url(url) != url:
-        app.conf[key] = Secret(url)
+    """Put URLs with a password into a :class:`Secret`, so that listings of the configuration mask them."""
+    # In every key of ours: also in one that is misspelt, which is refused only when the settings are read.
+    for key, value in _written(app).values():
+        if isinstance(value, str) and safe_url(value) != value:
+            app.conf[key] = Secret(value)
 
 
 def app_name(app: Any) -> str:
@@ -145,7 +156,19 @@ def zone_name(zone: Any) -> str | None:
 
 
 def _given(app: Any) -> dict[str, tuple[str, Any]]:
-    """Return setting name → (the key as written, its value) of all ``legion_*`` keys."""
+    """Return setting name → (the key as written, its value) of all ``legion_*`` keys.
+
+    Raises:
+        UnknownSettingError: One of them is no setting.
+    """
+    given = _written(app)
+    for name, (key, _) in given.items():
+        if name not in PARSERS:
+            raise UnknownSettingError(key.lower(), _like(key.lower(), name))
+    return given
+
+
+def _written(app: Any) -> dict[str, tuple[str, Any]]:
     app.conf.finalize()
     namespace = (app.conf.prefix or "").lower()
     given: dict[str, tuple[str, Any]] = {}
@@ -160,9 +183,6 @@ def _given(app: Any) -> dict[str, tuple[str, Any]]:
                 continue
             if name.startswith(PREFIX):
                 given.setdefault(name.removeprefix(PREFIX), (key, mapping[key]))
-    for name, (key, _) in given.items():
-        if name not in PARSERS:
-            raise UnknownSettingError(key.lower(), _like(key.lower(), name))
     return given
 
 
@@ -183,21 +203,26 @@ def _find_store(app: Any) -> str:
     """The broker if it is a Redis, else a Redis result backend."""
     brokers = _urls(app.conf.broker_write_url)
     backend = app.conf.result_backend
-    if len(brokers) == 1 and urlsplit(brokers[0]).scheme in REDIS_SCHEMES:
-        return _secured(brokers[0], app.conf.broker_use_ssl)
-    if isinstance(backend, str) and urlsplit(backend).scheme in REDIS_SCHEMES:
-        return _secured(backend, app.conf.redis_backend_use_ssl)
+    if len(brokers) == 1 and _scheme(brokers[0]) in REDIS_SCHEMES:
+        return _secured(_readable("broker_url", brokers[0]), app.conf.broker_use_ssl)
+    if isinstance(backend, str) and _scheme(backend) in REDIS_SCHEMES:
+        return _secured(_readable("result_backend", backend), app.conf.redis_backend_use_ssl)
     if not brokers and not backend:
         expected = "set to a Redis or Valkey such as 'redis://localhost:6379/0' (or legion_store_url to one)"
         hint = "without, `celery legion dev` brings one along, for other commands too while it runs"
         raise ConfigurationError("broker_url", f"{expected}; {hint}", None)
     if len(brokers) > 1:
         problem = "broker_url lists several servers and the state of the schedule needs one"
-    elif brokers and urlsplit(brokers[0]).scheme.startswith("sentinel"):
+    elif brokers and _scheme(brokers[0]).startswith("sentinel"):
         problem = "a sentinel broker does not say which server is meant"
     else:
         problem = "neither broker_url nor result_backend is a Redis or Valkey"
     raise ConfigurationError(PREFIX + "store_url", f"set to a URL such as 'redis://localhost:6379/0' ({problem})", None)
+
+
+def _scheme(url: str) -> str:
+    """The scheme of a URL, also of one that cannot be read."""
+    return url.partition("://")[0].lower()
 
 
 def _urls(broker: Any) -> list[str]:
@@ -249,12 +274,25 @@ def _url(setting: str, value: object) -> str:
         raise ConfigurationError(setting, "a URL such as 'redis://localhost:6379/0'", type(value).__name__)
     if ";" in value:
         raise ConfigurationError(setting, "the URL of one server", ";".join(map(safe_url, value.split(";"))))
-    return value
+    return _readable(setting, value)
+
+
+def _readable(setting: str, url: str) -> str:
+    """Refuse a URL whose password ends its host's part: what would fail on it later would show some of it."""
+    try:
+        parts = urlsplit(url)
+        readable = parts.port != 0 and "@" not in f"{parts.path}{parts.fragment}"
+    except ValueError:
+        readable = False
+    if not readable:
+        expected = "a URL that can be read (in a password, write / as %2F, # as %23, ? as %3F, @ as %40)"
+        raise ConfigurationError(setting, expected, safe_url(url))
+    return url
 
 
 def _prefix(setting: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or re.search(r"[{}\s]", value):
-        raise ConfigurationError(setting, "a text without spaces and braces", value)
+    if not isinstance(value, str) or not value or UNSAFE.search(value) or not value.isprintable():
+        raise ConfigurationError(setting, "a text without spaces, control characters and any of {}[]*?^\\", value)
     return value
 
 

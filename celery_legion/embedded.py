@@ -131,7 +131,7 @@ class EmbeddedValkey:
     def _launch(self, binary: Path, folder: Path) -> None:
         config = self._write_config(folder)
         log = folder / "server.log"
-        with log.open("ab") as out:
+        with os.fdopen(_open_private(log, os.O_APPEND), "ab") as out:
             self._process = subprocess.Popen(
                 [str(binary), str(config)],
                 cwd=folder,
@@ -151,9 +151,7 @@ class EmbeddedValkey:
     def _write_config(self, folder: Path) -> Path:
         """Write the configuration: a password on a command line would be read by everyone."""
         config = folder / "server.conf"
-        descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.fchmod(descriptor, 0o600)  # one that was there already keeps its mode
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(_open_private(config, os.O_TRUNC), "w") as file:
             file.write(
                 f"bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\nprotected-mode yes\n"
                 f'daemonize no\nsave ""\nappendonly yes\nappendfsync everysec\n'
@@ -207,6 +205,13 @@ class EmbeddedValkey:
         if self.folder is not None and self._given is None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+
+
+def _open_private(path: Path, flags: int) -> int:
+    """Open a file for writing that only its owner may touch, also one that was there before; no link is followed."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def _free_port() -> int:

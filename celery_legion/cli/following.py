@@ -10,6 +10,7 @@ import click
 
 from celery_legion.cli import render
 from celery_legion.context import Context
+from celery_legion.control import visible
 from celery_legion.lookup import is_over
 from celery_legion.run import Record
 
@@ -19,15 +20,11 @@ POLL = 0.2
 LEFT_OUT = re.compile(r"\A\[(\d+) bytes before this are in the log\]\n")
 
 
-STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What could steer a terminal; a program's own colours go with it."""
-
-
 def write_output(text: str) -> None:
     """Write what a run has printed to standard output, control characters escaped except tabs and ends of line."""
     # What draws over its own line is read line by line; the end of one may come with the next piece.
     text = text.replace("\r\n", "\n").removesuffix("\r").replace("\r", "\n")
-    click.echo(STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text), nl=False)
+    click.echo(visible(text), nl=False)
 
 
 def how_it_ended(record: Record) -> str:

@@ -47,12 +47,12 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 
 def _waiting(request: Request) -> list[Text | str]:
-    return [Text("waits", style="cyan"), request.id[:8], _body(request), render.NONE]
+    return [Text("waits", style="cyan"), render.short_id(request.id), _body(request), render.NONE]
 
 
 def _aside(one: Aside, when: str) -> list[Text | str]:
     state = Text(f"put aside {when}", style="yellow")
-    return [state, one.request.id[:8], _body(one.request), render.printable(one.why)]
+    return [state, render.short_id(one.request.id), _body(one.request), render.printable(one.why)]
 
 
 def _body(request: Request) -> str:

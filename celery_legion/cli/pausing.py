@@ -122,7 +122,9 @@ def command(ctx: click.Context, job: str | None, until: str | None, note: str, a
     now = context.clock.now()
     end = None if until is None else parse_end(until, now, zone)
     name = EVERYTHING if job is None else context.registry.get(job).name
-    pause = Pause(name=name, since=now, until=end, note=note)
+    # Bytes of a shell that are no UTF-8 arrive as halves of surrogate pairs, which no store can keep.
+    words = note.encode("utf-8", "backslashreplace").decode()
+    pause = Pause(name=name, since=now, until=end, note=words)
     context.store.pause(pause)
     if as_json:
         render.write_json(dump(pause))

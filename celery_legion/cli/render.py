@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from celery_legion.cli.grid import Column, cell, lay_out, write_lines, write_plain
+from celery_legion.control import visible_json
 from celery_legion.run import Reason, Record, State
 
 NONE = "–"
@@ -51,6 +52,7 @@ REASONS = {
     Reason.REVOKED: "someone took it back before it began",
     Reason.TERMINATED: "someone ended it while it ran",
     Reason.SHUTDOWN: "its worker was shut down",
+    Reason.UNKNOWN_TASK: "its worker does not know the task",
     Reason.TIME_LIMIT: "ran longer than its time limit",
     Reason.PROCESS_LOST: "its worker or process died",
     Reason.REJECTED: "the task rejected its message",
@@ -67,10 +69,10 @@ def console() -> Console:
 
 
 def write_json(data: Any) -> None:
-    """Write *data* as JSON to standard output."""
+    """Write *data* as JSON to standard output; nothing in it can steer a terminal."""
     # What another encoding cannot write is JSON's to escape.
     utf_8 = (sys.stdout.encoding or "").lower().replace("_", "-") in ("utf-8", "utf8")
-    click.echo(json.dumps(data, indent=2, ensure_ascii=not utf_8))
+    click.echo(visible_json(json.dumps(data, indent=2, ensure_ascii=not utf_8)))
 
 
 def printable(text: str) -> str:

@@ -27,8 +27,8 @@ from celery_legion.worker.output import Output
 from celery_legion.worker.process import GRACE, CommandProcess, Exit
 from celery_legion.worker.progress import Progress
 
-LOGGER = "celery_legion.job."
-"""The logger of a job's output is this and the job's name."""
+LOGGER = "celery_legion.job"
+"""Below this logger each job has one of its name for its output."""
 
 EXIT_CODE, OUTPUT, PID = "legion_exit_code", "legion_output", "legion_pid"
 """What is left on a task's request for whoever records the run's end."""
@@ -93,10 +93,11 @@ class Commands:
         """
         run = current_run()
         name = run.job if run is not None else str(args[0])[:100] if args else "?"
-        log = logging.getLogger(LOGGER + name)
+        job = self.context.registry.find(name)
+        # Loggers are never forgotten: a message gets none by a name of its own choice.
+        log = logging.getLogger(LOGGER if job is None else f"{LOGGER}.{name}")
         try:
             problem = refusal(self.context, None if run is None else run.job, args, kwargs)
-            job = self.context.registry.find(name)
             if run is None or problem is not None or job is None or job.action.command is None:
                 raise CommandRefusedError(name, problem or "it is gone")
             problem = impossible(job.action.command)

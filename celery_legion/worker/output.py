@@ -9,21 +9,13 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 
 from celery_legion.command import MASK
+from celery_legion.control import visible
 
 LINE = 8192
 """Longest text of one log record, in bytes; longer lines are cut into several records."""
 
 FEW = 64
 """Lines that come at once and still get a record each; of more, each record takes as many as fit in."""
-
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What could steer a terminal or forge a line of the log."""
-
-
-def visible(text: str) -> str:
-    """Return *text* with control characters escaped."""
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
 
 UTF_8 = getincrementaldecoder("utf-8")
 

@@ -1,0 +1,18 @@
+"""Control characters: what could steer a terminal or forge a line of a log, and how it is shown instead."""
+
+from __future__ import annotations
+
+import re
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""All but tabs and ends of line; the escapes of a program's own colours are among them."""
+
+
+def visible(text: str) -> str:
+    """Return *text* with control characters escaped, tabs and ends of line as they are."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def visible_json(text: str) -> str:
+    """Return JSON with the control characters escaped that JSON allows in its strings; it says the same."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
