@@ -287,6 +287,9 @@ def _forgiving(word: Callable[..., Builder]) -> Callable[..., Builder]:
             return word(self, *args, **kwargs)
         except LegionError as exc:
             return self.fail(exc)
+        except Exception as exc:
+            # An object of the user's may raise anything where it is merely looked at.
+            return self.fail(self.fault(f"{word.__name__}: {type(exc).__name__}: {exc}"))
 
     return say
 

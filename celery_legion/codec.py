@@ -106,8 +106,8 @@ def decode(text: str) -> Message:
     except Exception as exc:
         # The decoder also builds dates, UUIDs and the like; whatever that trips over is no message.
         raise CodecError(f"it cannot be read ({exc})") from exc
-    if not isinstance(data, dict) or data.get("v") != VERSION:
-        version = data.get("v") if isinstance(data, dict) else None
+    version = data.get("v") if isinstance(data, dict) else None
+    if type(version) is not int or version != VERSION:
         raise CodecError(f"version {version!r} is unknown")
     shape = (("task", str), ("args", list), ("kwargs", dict), ("options", dict))
     for name, kind in shape:

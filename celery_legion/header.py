@@ -16,6 +16,10 @@ KEY = "legion"
 
 VERSION = 1
 
+HIGHEST_LIMIT = 1_000_000
+LONGEST_TTL = span_ms(timedelta(days=36_500))
+"""A century: with more, moments leave the calendar and the whole numbers that a store can count in."""
+
 
 class HeaderError(LegionError, ValueError):
     """A message carries a legion header that cannot be read; nothing of it may be executed."""
@@ -66,12 +70,15 @@ class Header:
         """
         if not isinstance(data, Mapping):
             raise HeaderError("it is no mapping")
-        if data.get("v") != VERSION:
-            raise HeaderError(f"version {data.get('v')!r} is unknown")
+        version = data.get("v")
+        if type(version) is not int or version != VERSION:
+            raise HeaderError(f"version {version!r} is unknown")
         job, lock = data.get("job"), data.get("lock")
         if not isinstance(job, str) or not isinstance(lock, str):
             raise HeaderError("job and lock must be strings")
         fire, limit, ttl = (_integer(data, key) for key in ("fire", "limit", "ttl"))
+        if limit > HIGHEST_LIMIT or ttl > LONGEST_TTL:
+            raise HeaderError(f"limit {limit} or ttl {ttl} is beyond all measure")
         try:
             kind = Kind(str(data.get("kind")))
             owes = frozenset(State(str(state)) for state in _list(data, "owes"))

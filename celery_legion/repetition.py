@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 def numbers(values: Iterable[Any], low: int, high: int, what: str) -> str:
     """Return whole numbers, given one by one or in lists, as a field of cron."""
-    flat = {one for value in values for one in (value if isinstance(value, (list, tuple, set)) else (value,))}
+    flat = [one for value in values for one in (value if isinstance(value, (list, tuple, set)) else (value,))]
     for one in flat:
         if not isinstance(one, int) or isinstance(one, bool) or not low <= one <= high:
             raise TimingError(f"{one!r} is no {what}; use a number from {low} to {high}")
     if not flat:
         raise TimingError(f"no {what} is given; name at least one")
-    return ",".join(str(number) for number in sorted(flat))
+    return ",".join(str(number) for number in sorted(set(flat)))
 
 
 class Repetition:

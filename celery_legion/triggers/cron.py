@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 from celery_legion.triggers.errors import TriggerError
-from celery_legion.triggers.pattern import Days, Pattern, Seconds, parse
+from celery_legion.triggers.pattern import LAST_YEAR, Days, Pattern, Seconds, parse
 from celery_legion.triggers.zones import SECOND, find_shift, get_zone, in_utc, offsets, to_instant
 
 Dst = Literal["cron", "skip", "literal"]
 
 CLOCK_CORRECTION = timedelta(hours=3)
 """cron(8): a change larger than this corrects the clock, and missed times are not made up for."""
+
+EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
+"""No zone moves a moment from here on out of the calendar."""
 
 GAP_LIMIT = 200
 """How many gaps a search looks past; a job whose every time falls in a gap never fires."""
@@ -70,11 +73,13 @@ class Cron:
     def next_after(self, moment: datetime) -> datetime | None:
         """Return the first fire strictly later than *moment*, in UTC.
 
-        None when no date matches within 50 years, or when every date of many years
-        falls into a gap.
+        None when no date matches within 50 years, when every date of many years
+        falls into a gap, or beyond the year 9900.
         """
         # Fires fall on whole seconds: none lies between the moment and its second's start.
-        start = in_utc(moment).replace(microsecond=0)
+        start = max(in_utc(moment).replace(microsecond=0), EARLIEST)
+        if start.year > LAST_YEAR:
+            return None
         if self.pattern.follows_clock or self.dst == "literal":
             return self._next_matching(start)
         return self._next_of_day(start)

@@ -36,9 +36,14 @@ class Restricted:
     def next_after(self, moment: datetime) -> datetime | None:
         """Return the first allowed fire strictly later than *moment*.
 
-        None when the trigger ends, or misses the allowed days 1,000 times in a row.
+        None when the trigger ends, misses the allowed days 1,000 times in a row, or leaves the zone's calendar.
         """
-        start = in_utc(moment)
+        try:
+            return self._first_allowed(in_utc(moment))
+        except OverflowError:
+            return None
+
+    def _first_allowed(self, start: datetime) -> datetime | None:
         for _ in range(TRY_LIMIT):
             fire = self.trigger.next_after(start)
             if fire is None:

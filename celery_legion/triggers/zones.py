@@ -23,10 +23,14 @@ def get_zone(name: str) -> ZoneInfo:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return an aware *moment* in UTC; raises ``TriggerError`` for a naive one."""
-    if moment.utcoffset() is None:
-        raise TriggerError(f"moment {moment.isoformat()}", "has no time zone", "pass an aware datetime")
-    return moment.astimezone(UTC)
+    """Return an aware *moment* in UTC; raises ``TriggerError`` for a naive one or one outside of UTC's calendar."""
+    try:
+        if moment.utcoffset() is None:
+            raise TriggerError(f"moment {moment.isoformat()}", "has no time zone", "pass an aware datetime")
+        return moment.astimezone(UTC)
+    except OverflowError:
+        shown = moment.replace(tzinfo=None).isoformat()
+        raise TriggerError(f"moment {shown}", "lies outside of the calendar", "use years from 2 to 9998") from None
 
 
 @dataclass(frozen=True, slots=True)

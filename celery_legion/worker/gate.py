@@ -37,6 +37,9 @@ FIRST_WAIT = 0.1
 HELD_LIMIT = 1000
 """How many waiting messages raise the prefetch count. Beyond it the broker keeps the rest."""
 
+MOST_RETRIES = 10**9
+"""What a message says beyond this is none of Celery's counting."""
+
 VISIBILITY = timedelta(hours=1)
 """What kombu's Redis transport takes for its visibility timeout when nothing is set."""
 
@@ -65,6 +68,7 @@ class Gate:
         self.begun = begun
         self.consumer: Any = None
         self.kill_later: Callable[[float, Any, int, Any], object] = lambda *_: None
+        self.receive: Callable[[], object] = lambda: None
         self._silent_until = 0.0
         self._silent = False
         self._qos: Any = None
@@ -90,7 +94,7 @@ class Gate:
             logger.error("Task %s[%s] is not executed: %s", request.name, request.id, exc)
             self._drop(request)
             return True
-        problem = self._refusal(request, header)
+        problem = self._refusal(request, header) if isinstance(request.id, str) else "its id is no text"
         if problem is not None:
             logger.error("Task %s[%s] is not executed: %s", request.name, request.id, problem)
             self._drop(request)
@@ -141,13 +145,18 @@ class Gate:
             return self._wait_out(left)
         try:
             answer = self.store.begin(self._ticket(request, header, passage))
-        except Exception as exc:
-            # Whatever went wrong: not to know is not to run, and the worker's loop must live.
+        except StoreUnavailableError as exc:
             if not self._silent:
-                known = isinstance(exc, StoreUnavailableError)
-                logger.warning("No run begins for now: %s", exc, exc_info=None if known else exc)
+                logger.warning("No run begins for now: %s", exc)
             self._silent = True
             self._silent_until = clock.monotonic() + PAUSE
+            return self._wait_out(PAUSE)
+        except Exception as exc:
+            # Not to know is not to run, and the worker's loop must live. But it may be this message that the store
+            # trips over: the others are asked for all the same.
+            if not passage.waits:
+                text = "Run %s of job %s does not begin for now: %s"
+                logger.warning(text, request.id, header.job, exc, exc_info=exc)
             return self._wait_out(PAUSE)
         if self._silent:
             self._silent = False
@@ -167,7 +176,7 @@ class Gate:
             fire_time=header.fire_time,
             kind=header.kind,
             worker=request.hostname,
-            retries=retries if isinstance(retries, int) else 0,
+            retries=retries if type(retries) is int and 0 <= retries <= MOST_RETRIES else 0,
             redelivered=bool((request.delivery_info or {}).get("redelivered")),
             late=bool(request.task.acks_late),
             lock=header.lock,
