@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,7 +100,8 @@ def _folder(keep: Path | None, name: str) -> Iterator[Path]:
             yield Path(folder)
         return
     folder = keep / name
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     yield folder
 
 

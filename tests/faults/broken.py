@@ -35,7 +35,9 @@ def declare(legion: Any) -> None:
     """Put them on the schedule."""
     legion.task("faults.nobody_knows").name("missing-task").every_second()
     legion.task("faults.work", args=["x", object()]).name("unserialisable").every_second()
-    legion.task("faults.work", args=["x", 0.0]).options(queue=QUEUE).name("refused-queue").allow_overlapping().every_second()
+    legion.task("faults.work", args=["x", 0.0]).options(queue=QUEUE).name(
+        "refused-queue"
+    ).allow_overlapping().every_second()
     legion.task("faults.work", args=[BeatLazyFunc(raising)]).name("lazy-arguments").every_second()
     legion.task("faults.work", args=["x", 0.0]).when(raising).name("raising-condition").every_second()
     for name, seconds in (("raising-trigger", -60), ("raising-later", 12)):

@@ -12,7 +12,7 @@ from celery_legion import Legion
 
 told = json.loads(os.environ["DAYLIGHT"])
 
-app = Celery("daylight", broker=told["broker"], set_as_current=False)
+app = Celery("daylight", broker=told["broker"])
 app.conf.update(
     timezone=told["zone"],
     task_ignore_result=True,

@@ -64,6 +64,7 @@ def gather(site: Site, *, hurt: bool, noisy: bool, recovery: float) -> Evidence:
         gaps=() if tap is None else tuple(tap.gaps),
         outages=windows(site.timeline, recovery, workers=False),
         harms=windows(site.timeline, recovery, workers=True),
+        paused=_paused(site.timeline),
         hurt=hurt,
         cut=site.since is not None,
         deaths=deaths,
@@ -181,8 +182,17 @@ def windows(timeline: Sequence[Mapping[str, Any]], recovery: float, *, workers: 
     return [
         (int(line["wall"] * 1000) - LAG, int((line.get("until", line["wall"]) + recovery) * 1000))
         for line in timeline
-        if "epoch" not in line and _is_of_workers(line) == workers
+        if "epoch" not in line and "job" not in line and _is_of_workers(line) == workers
     ]
+
+
+def _paused(timeline: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, int]]]:
+    """Return when jobs were paused, and a pass may have known no better yet (ms)."""
+    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for line in timeline:
+        if "job" in line:
+            found[line["job"]].append((int(line["wall"] * 1000) - LAG, int(line["until"] * 1000) + LAG))
+    return found
 
 
 def _is_of_workers(line: Mapping[str, Any]) -> bool:

@@ -68,6 +68,8 @@ class Evidence:
     strays: Sequence[str] = ()
     residue: Sequence[str] = ()
     recovery: float = 5.0
+    paused: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    """When the scenario has paused jobs, by their names (ms)."""
     gaps: Sequence[tuple[float, float]] = field(default_factory=tuple)
     """When the tap heard nothing, in monotonic seconds."""
 

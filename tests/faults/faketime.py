@@ -1,22 +1,24 @@
 """Processes whose wall clock is ours: libfaketime, preloaded, with an offset that can be changed while they run.
 
-What was found with two versions of the library, Python 3.11 and glibc's ``clock_nanosleep``:
+What was found with two builds of the library (0.9.10), Python 3.11 and glibc's ``clock_nanosleep``:
 
 - By default both fake the monotonic clock as well. That is unreal, for a step of the wall clock is none of the
-  monotonic one, and all waiting with a timeout then hangs: ``threading.Event.wait`` in both, ``time.sleep`` also in
-  the wheel's.
-- With ``FAKETIME_DONT_FAKE_MONOTONIC=1`` Debian 12's library (0.9.10) makes ``time.sleep`` fail with EINVAL at once: it
-  hands a relative time to an absolute sleep. The one in the ``libfaketime`` 3.0.1 wheel sleeps, waits and selects for real
-  seconds, also with a rate (``x60``), and is the one that is used here.
+  monotonic one, and waiting with a timeout then hangs: ``threading.Event.wait`` in both, and ``time.sleep`` in the
+  ``libfaketime`` 3.0.1 wheel's.
+- With ``FAKETIME_DONT_FAKE_MONOTONIC=1`` Debian 12's makes ``time.sleep`` fail with EINVAL at once, since it hands a
+  relative time to an absolute sleep. The wheel's sleeps, waits and selects for real seconds, also with a rate
+  (``x60``), and is the one that is used here.
 - A rate counts from the start of each process, so two processes with one rate never agree. An offset in
-  ``FAKETIME_TIMESTAMP_FILE``, read anew at each look at the clock (``FAKETIME_NO_CACHE=1``), is the same for all
-  processes that are given the file, to the microsecond.
+  ``FAKETIME_TIMESTAMP_FILE``, read anew at each look at the clock (``FAKETIME_NO_CACHE=1``, 40 us each), is the same
+  for all processes that are given the file, to the microsecond.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,12 +27,19 @@ LIBRARY = Path("vendor/libfaketime/src/libfaketime.so.1")
 
 
 def find_library() -> Path | None:
-    """Return where the wheel's library lies, None if it is not installed (dependency group ``faults``)."""
+    """Return where the wheel's library lies, None if it is not installed (dependency group ``test``)."""
     spec = find_spec("libfaketime")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (found := Path(folder) / LIBRARY).exists():
             return found
     return None
+
+
+class NoFakeTimeError(RuntimeError):
+    """There is no library that fakes clocks on this machine."""
+
+    def __str__(self) -> str:
+        return "there is no libfaketime for this machine; install the dependency group 'test' on Linux"
 
 
 class FakeTime:
@@ -48,11 +57,11 @@ class FakeTime:
         """Return what the environment of a process has to have.
 
         Raises:
-            RuntimeError: The library is not installed.
+            NoFakeTimeError: The library is not installed.
         """
         library = find_library()
         if library is None:
-            raise RuntimeError("libfaketime is not installed; install the dependency group 'faults'")
+            raise NoFakeTimeError
         return {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self.file),
@@ -81,3 +90,19 @@ class FakeTime:
     def step(self, span: timedelta) -> None:
         """Set the clock by *span* ahead, or back."""
         self.set_offset(self.offset + span)
+
+
+@contextmanager
+def faked(clock: FakeTime) -> Iterator[None]:
+    """Start processes that inherit this one's environment on *clock*; the environment is the whole process's."""
+    env = clock.env()
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -20,7 +20,7 @@ EARLY = 20
 UNLED = frozenset({"catch_up", "broker"})
 """Reasons for which a fire may become no run while leaders, or their servers, are harmed."""
 
-UNWORKED = frozenset({"no_worker", "overlap", "queue", "paused"})
+UNWORKED = frozenset({"no_worker", "overlap", "queue"})
 """Reasons for which a fire may become no run while workers are harmed, or leaders are."""
 
 UNHAPPY = frozenset({State.LOST, State.EXPIRED, State.INTERRUPTED, State.FAILED})
@@ -102,6 +102,7 @@ def unexcused(evidence: Evidence) -> list[str]:
                 if record.id is None and not (
                     meets(excuses.get(record.reason or "", ()), fire, fire)
                     or (record.reason == "overlap" and _is_in_the_way(fire, by_job[job.name]))
+                    or (record.reason == "paused" and meets(evidence.paused.get(job.name, ()), fire, fire))
                 ):
                     found.append(f"{job.name} at {clock(fire)}: {brief(record)}")
     return found

@@ -254,7 +254,7 @@ def missed_while_led(evidence: Evidence, reason: str) -> Evidence:
 HERE, ELSEWHERE = (START + 1900, START + 2100), (START + 100, START + 900)
 
 
-@pytest.mark.parametrize("reason", ["catch_up", "broker", "no_worker", "overlap", "queue", "paused"])
+@pytest.mark.parametrize("reason", ["catch_up", "broker", "no_worker", "overlap", "queue"])
 def test_a_miss_is_excused_by_an_outage_that_it_lies_in(sound: Evidence, reason: str) -> None:
     changed = missed_while_led(sound, reason)
 
@@ -262,9 +262,16 @@ def test_a_miss_is_excused_by_an_outage_that_it_lies_in(sound: Evidence, reason:
     assert asked(replace(changed, outages=[ELSEWHERE])) == {"unexcused": 1}
 
 
-@pytest.mark.parametrize("reason", ["condition", "limit", "gone", "superseded", ""])
+@pytest.mark.parametrize("reason", ["condition", "limit", "gone", "superseded", "paused", ""])
 def test_an_outage_excuses_no_other_reason(sound: Evidence, reason: str) -> None:
     assert asked(replace(missed_while_led(sound, reason), outages=[HERE])) == {"unexcused": 1}
+
+
+def test_a_pause_excuses_the_paused_job_while_it_is_paused(sound: Evidence) -> None:
+    changed = missed_while_led(sound, "paused")
+
+    assert asked(replace(changed, paused={"tick": [HERE]})) == {}
+    assert asked(replace(changed, paused={"tick": [ELSEWHERE], "each": [HERE]})) == {"unexcused": 1}
 
 
 @pytest.mark.parametrize(

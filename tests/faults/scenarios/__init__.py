@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.faults.scenario import Scenario
-from tests.faults.scenarios import absence, asking, leaders, network, peers, schedules, servers, soak, workers
+from tests.faults.scenarios import absence, asking, clocks, leaders, network, peers, schedules, servers, soak, workers
 
 SCENARIOS: tuple[Scenario, ...] = (
     *leaders.SCENARIOS,
@@ -13,6 +13,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *network.SCENARIOS,
     *schedules.SCENARIOS,
     *absence.SCENARIOS,
+    *clocks.SCENARIOS,
     *peers.SCENARIOS,
     *soak.SCENARIOS,
 )

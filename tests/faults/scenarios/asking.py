@@ -74,7 +74,7 @@ def pushes(trial: Trial) -> dict[str, Any]:
     times = ran()
     twice = [f"push {one}: executed {times[one]} times" for one in ids if times[one] > 1]
     lost = [f"push {one}: never executed" for one in ids if not times[one]]
-    aside = [f"push {one.id} put aside: {one.why}" for one in site.store.asides(100)]
+    aside = [f"push {one.request.id} put aside: {one.why}" for one in site.store.asides(100)]
     return {"pushed": len(ids), "breaches": {"executed_twice": twice, "lost": lost + aside}}
 
 

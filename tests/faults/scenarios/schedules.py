@@ -44,9 +44,11 @@ def rolling_deploy(trial: Trial) -> None:
         site.healed(line)
         trial.count("deploys")
         name = trial.choose.choice(site.setup.jobs).name
+        line = site.fault("paused", job=name)
         site.store.pause(Pause(name=name, since=datetime.now(UTC), note="meanwhile"))
         trial.sleep(trial.choose.uniform(0.2, 1.5))
         site.store.resume(name)
+        site.healed(line)
         trial.sleep(trial.choose.uniform(0, 0.7))
 
 
