@@ -16,3 +16,8 @@ def visible(text: str) -> str:
 def visible_json(text: str) -> str:
     """Return JSON with the control characters escaped that JSON allows in its strings; it says the same."""
     return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def in_line(text: object) -> str:
+    """Return *text* as a part of one line: with ends of line and tabs escaped, too."""
+    return visible(str(text)).replace("\n", "\\n").replace("\t", "\\t")

@@ -68,6 +68,7 @@ class Reason(StrEnum):
     QUEUE = "queue"
     UNWATCHED = "unwatched"
     UNSENDABLE = "unsendable"
+    UNKNOWN_TASK = "unknown_task"
     EXPIRES = "expires"
     REVOKED = "revoked"
     TERMINATED = "terminated"

@@ -10,6 +10,7 @@ from typing import Any
 
 from celery_legion.codec import CodecError, Message, decode, encode, evaluate
 from celery_legion.config import Config
+from celery_legion.control import in_line
 from celery_legion.engine.dispatch import Dispatch
 from celery_legion.header import Header
 from celery_legion.hook import Hooks
@@ -91,7 +92,8 @@ class Claims:
             if unsent.message:
                 message = decode(unsent.message)
         except CodecError as exc:
-            logger.error("the message kept for run %s of %s cannot be read: %s", unsent.id, unsent.job, exc)
+            run, job_name = in_line(unsent.id), in_line(unsent.job)
+            logger.error("the message kept for run %s of %s cannot be read: %s", run, job_name, in_line(exc))
         if message is None:
             if job is None:
                 return None

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from celery_legion.codec import Message
+from celery_legion.control import in_line
 from celery_legion.engine.dispatch import Dispatch
 from celery_legion.engine.publisher import BATCH_LIMIT, Publisher, Send
 from celery_legion.hook import TASK
@@ -57,13 +58,14 @@ class Debts:
             self._publisher.publish(dispatches, self._send)
         for dispatch in dispatches:
             if dispatch.error is not None:
-                logger.error("%s are not sent: %s", dispatch.job, dispatch.error)
+                logger.error("%s are not sent: %s", in_line(dispatch.job), dispatch.error)
         return len(dispatches)
 
     def _dispatch(self, debt: Debt) -> Dispatch:
         job = debt.record.job
         if debt.sends > 1:
-            logger.warning("hooks of %s for %s are sent again: no worker has run them", job, debt.id)
+            text = "hooks of %s for %s are sent again: no worker has run them"
+            logger.warning(text, in_line(job), in_line(debt.id))
         queue = self._queue_of(job)
         name = f"hooks of {job}"
         options: dict[str, Any] = {"shadow": name, "ignore_result": True, **({"queue": queue} if queue else {})}

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from celery_legion.control import in_line
 from celery_legion.engine.claims import Claims
 from celery_legion.engine.dispatch import Dispatch
 from celery_legion.engine.publisher import BATCH_LIMIT, Publisher, Send
@@ -21,7 +22,10 @@ ROUNDS = 10
 
 
 class Delivery:
-    """Publishes claimed runs and confirms them in the store; what was not confirmed is sent again under the same id."""
+    """Publishes claimed runs and confirms them in the store; what was not confirmed is sent again under the same id.
+
+    So is what got lost in the broker, when it has been missing there for *lost_after*.
+    """
 
     def __init__(
         self,
@@ -31,12 +35,14 @@ class Delivery:
         *,
         retention: Retention,
         patience: timedelta,
+        lost_after: timedelta,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._send = send
         self._retention = retention
         self._patience = patience
+        self._lost_after = lost_after
         self._owed: list[str] = []
         self._failure: BrokerUnavailableError | None = None
 
@@ -92,46 +98,55 @@ class Delivery:
 
     def refuse(self, dispatch: Dispatch, error: Exception) -> None:
         """End a run whose message cannot be made or sent for its own sake."""
-        logger.error("run %s of %s cannot be sent: %s", dispatch.run_id, dispatch.job, error)
+        logger.error("run %s of %s cannot be sent: %s", in_line(dispatch.run_id), in_line(dispatch.job), error)
         outcome = Outcome(state=State.FAILED, reason=Reason.UNSENDABLE, error=f"{type(error).__name__}: {error}")
         self._store().end(dispatch.run_id, 0, outcome, self._retention)
 
     def send_again(self, now: datetime, older_than: timedelta, jobs: Mapping[str, Job], claims: Claims) -> None:
-        """Publish again what was claimed longer than *older_than* ago and never confirmed.
+        """Publish again what was claimed longer than *older_than* ago and never confirmed, or got lost in the broker.
 
-        A run past its deadline, or waiting for longer than the catch-up window, ends as ``missed(broker)``;
-        one that nobody can make a message for as ``missed(gone)``.
+        One never confirmed that is past its deadline, or waits for longer than the catch-up window, ends as
+        ``missed(broker)``; one that nobody can make a message for as ``missed(gone)``.
         """
         self.confirm(())
         for _ in range(ROUNDS):
             if not self._publisher.ready():
                 return
-            found = self._store().unsent(older_than, BATCH_LIMIT)
+            found = self._store().unsent(older_than, BATCH_LIMIT, self._lost_after)
             dispatches = [
-                dispatch
+                (dispatch, unsent.lost)
                 for unsent in found
                 if (dispatch := self._again(unsent, now, jobs.get(unsent.job), claims)) is not None
             ]
-            if dispatches:
-                logger.info("%d claimed runs were never confirmed: sending them again", len(dispatches))
-                self.deliver(dispatches)
+            unconfirmed = sum(not lost for _, lost in dispatches)
+            if unconfirmed:
+                logger.info("%d claimed runs were never confirmed: sending them again", unconfirmed)
+            self.deliver([dispatch for dispatch, _ in dispatches])
+            for dispatch, lost in dispatches:
+                if lost and dispatch.accepted:
+                    text = "the message of run %s of job %s seems to be lost; it is sent again"
+                    logger.warning(text, in_line(dispatch.run_id), in_line(dispatch.job))
             if len(found) < BATCH_LIMIT or self._publisher.broken:
                 return
 
     def _again(self, unsent: Unsent, now: datetime, job: Job | None, claims: Claims) -> Dispatch | None:
         over = unsent.deadline or unsent.fire_time + self._patience
-        if now > over:
+        if now > over and not unsent.lost:
             self._miss(unsent, Reason.BROKER)
+            return None
+        if unsent.lost and unsent.deadline is not None and now > unsent.deadline:
+            # The reaper ends it: that the broker had it is known.
             return None
         try:
             dispatch = claims.again(unsent, job)
         except Exception as exc:
-            logger.error("the message of run %s of %s cannot be made again: %s", unsent.id, unsent.job, exc)
+            text = "the message of run %s of %s cannot be made again: %s"
+            logger.error(text, in_line(unsent.id), in_line(unsent.job), exc)
             dispatch = None
         if dispatch is None:
             self._miss(unsent, Reason.GONE)
         return dispatch
 
     def _miss(self, unsent: Unsent, reason: Reason) -> None:
-        logger.error("run %s of %s is missed: %s", unsent.id, unsent.job, reason.value)
+        logger.error("run %s of %s is missed: %s", in_line(unsent.id), in_line(unsent.job), reason.value)
         self._store().end(unsent.id, 0, Outcome(state=State.MISSED, reason=reason), self._retention)

@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from celery_legion import command, hook
 from celery_legion.codec import Message
 from celery_legion.header import KEY, Header
+
+OURS = frozenset({command.TASK, hook.TASK})
+"""The tasks of ours; a user's own are serialized as he likes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,5 +47,8 @@ class Dispatch:
         options["headers"] = headers
         options["task_id"] = self.run_id
         options["retry"] = False
+        if self.message.task in OURS:
+            # Whatever the app, an annotation or an option says for messages.
+            options["serializer"] = "json"
         options.update(self.publishing)
         return options

@@ -7,6 +7,7 @@ import os
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
@@ -14,6 +15,7 @@ from uuid import uuid4
 
 from celery_legion.clock import MILLISECOND, from_ms
 from celery_legion.context import Context
+from celery_legion.control import in_line
 from celery_legion.engine.agenda import Agenda, Standing
 from celery_legion.engine.claims import Asked, Claims
 from celery_legion.engine.debts import Debts
@@ -55,7 +57,12 @@ class Dispatcher:
         self.claims = Claims(context.app, self.config, context.enabled, context.registry.hooks_of)
         publisher = Publisher(context.app, self.config.broker_timeout, context.clock.monotonic)
         self.delivery = Delivery(
-            lambda: context.store, publisher, send, retention=context.store_options.retention, patience=window
+            lambda: context.store,
+            publisher,
+            send,
+            retention=context.store_options.retention,
+            patience=window,
+            lost_after=self.config.run_lease,
         )
         self.debts = Debts(lambda: context.store, publisher, send, self._queue_of)
         rules = Rules(catch_up=self.config.catch_up, window=window, grace=self.config.late_after)
@@ -81,7 +88,7 @@ class Dispatcher:
         sights: dict[str, Sight] = {}
         for some in chunks(enabled, SIGHT_LIMIT):
             prints = {job.name: trigger_print(job.trigger) for job in some}
-            sights.update(self.context.store.sight(prints, mark))
+            sights.update(self._known_better(self.context.store.sight(prints, mark)))
         self.planning.pauses = self.context.store.pauses()
         self.agenda.load(enabled, sights)
         for name, problem in self.agenda.broken.items():
@@ -102,8 +109,9 @@ class Dispatcher:
         Raises:
             DeposedError: This scheduler leads no more at *epoch*.
         """
-        asked: list[Asked] = []
-        owners: list[Standing] = []
+        asked: list[tuple[Asked, Standing]] = []
+        claimed = 0
+        began = self.context.clock.monotonic()
         for standing in due:
             try:
                 made = list(self.claims.of_plan(standing.job, standing.mark, self.planning.plan(standing, now), now))
@@ -112,22 +120,36 @@ class Dispatcher:
                     "job %s cannot be planned; it is left out until the schedule is loaded again", standing.job.name
                 )
                 continue
-            asked += made
-            owners += [standing] * len(made)
+            asked += [(one, standing) for one in made]
+            if self._is_slow(began):
+                claimed += self._claim_planned(asked, now, epoch)
+                asked, began = [], self.context.clock.monotonic()
+        return claimed + self._claim_planned(asked, now, epoch)
+
+    def _is_slow(self, began: float) -> bool:
+        """Whether it is time to claim, which extends the lead: conditions and lazy arguments are a user's code."""
+        return self.context.clock.monotonic() - began > self.config.leader_lease.total_seconds() / 3
+
+    def _claim_planned(self, asked: Sequence[tuple[Asked, Standing]], now: datetime, epoch: int | None) -> int:
+        """Claim and send what was planned, and settle its standings; returns how many runs were claimed."""
         marks: dict[str, datetime | None] = {}
         claimed = 0
-        for some in chunks(list(zip(asked, owners, strict=True)), CLAIM_LIMIT):
+        for some in chunks(asked, CLAIM_LIMIT):
             verdicts = self.claim([one for one, _ in some], epoch, now)
             for (one, standing), verdict in zip(some, verdicts, strict=True):
                 claimed += verdict.granted is Granted.RUN
-                marks[standing.job.name] = verdict.mark if verdict.granted is Granted.STALE else one.claim.fire_time
+                marks[standing.job.name] = one.claim.fire_time
+                if verdict.granted is Granted.STALE:
+                    # A mark only moves up: one behind ours is that of a store that has lost what it had answered.
+                    behind = verdict.mark is None or verdict.mark < standing.mark
+                    marks[standing.job.name] = None if behind else verdict.mark
                 if verdict.granted is Granted.DEPOSED:
                     raise DeposedError
         forgotten: dict[datetime, list[Standing]] = defaultdict(list)
-        for standing in due:
+        for standing in dict.fromkeys(standing for _, standing in asked):
             if (mark := marks.get(standing.job.name)) is not None:
                 self.agenda.settle(standing, mark)
-            elif standing.job.name in marks:
+            else:
                 forgotten[standing.mark].append(standing)
         for at, standings in forgotten.items():
             self._remind(at, standings)
@@ -156,15 +178,14 @@ class Dispatcher:
                 refused.append((request.id, exc.problem))
             except Exception as exc:
                 # Whatever it is that this one trips over, due fires and other pushes must not wait for it.
-                logger.exception("push %s cannot be handled", request.id)
+                logger.exception("push %s cannot be handled", in_line(request.id))
                 refused.append((request.id, f"{type(exc).__name__}: {exc}"))
-            # Lazy arguments are a user's code, and may take their time; a claim extends the lead.
-            if self.context.clock.monotonic() - began > self.config.leader_lease.total_seconds() / 3:
+            if self._is_slow(began):
                 claimed += self._claim_pushed(asked, now, epoch)
                 asked, began = [], self.context.clock.monotonic()
         claimed += self._claim_pushed(asked, now, epoch)
         for request_id, problem in refused:
-            logger.error("push %s is put aside: %s", request_id, problem)
+            logger.error("push %s is put aside: %s", in_line(request_id), in_line(problem))
             self.context.store.put_aside(request_id, problem)
         return claimed
 
@@ -193,7 +214,7 @@ class Dispatcher:
         return verdicts
 
     def send_again(self, now: datetime, older_than: timedelta) -> None:
-        """Send again what was claimed longer than *older_than* ago and never confirmed."""
+        """Send again what was claimed longer than *older_than* ago and never confirmed, or got lost in the broker."""
         self.delivery.send_again(now, older_than, self.jobs, self.claims)
 
     def send_hooks(self) -> None:
@@ -203,14 +224,33 @@ class Dispatcher:
     def reap(self) -> None:
         """End what nobody else will."""
         for record in self.context.store.reap(REAP_LIMIT):
-            logger.error("run %s of %s ended as %s (%s)", record.id, record.job, record.state.value, record.reason)
+            run, job, reason = in_line(record.id), in_line(record.job), in_line(record.reason)
+            logger.error("run %s of %s ended as %s (%s)", run, job, record.state.value, reason)
+
+    def _known_better(self, sights: dict[str, Sight]) -> dict[str, Sight]:
+        """Return *sights* with the marks that this scheduler knows to be newer, and tell the store of them.
+
+        A mark only moves up; one that is behind what was answered before is that of a store that has lost its last
+        moments. Its fires have runs that it knows nothing of.
+        """
+        known = self.agenda.standings
+        behind = {
+            name: known[name].mark for name, sight in sights.items() if name in known and sight.mark < known[name].mark
+        }
+        if not behind:
+            return sights
+        logger.warning("the store has gone back behind the marks of %d jobs; it is told them again", len(behind))
+        self.context.store.remind(behind)
+        return {name: replace(sight, mark=behind[name]) if name in behind else sight for name, sight in sights.items()}
 
     def _remind(self, mark: datetime, standings: Sequence[Standing]) -> None:
-        """Tell a store that has lost its marks where these jobs stood, so that no fire is lost with them."""
+        """Tell a store that has lost its marks where these jobs stood: no fire is lost or doubled with them."""
         logger.warning("the store has lost the marks of %d jobs; it is told them again", len(standings))
-        sights = self._tell(mark, standings)
+        self._tell(mark, standings)
+        for some in chunks(standings, SIGHT_LIMIT):
+            self.context.store.remind({standing.job.name: mark for standing in some})
         for standing in standings:
-            self.agenda.settle(standing, sights[standing.job.name].mark)
+            self.agenda.settle(standing, mark)
 
     def _tell(self, mark: datetime, standings: Sequence[Standing]) -> dict[str, Sight]:
         prints = {standing.job.name: trigger_print(standing.job.trigger) for standing in standings}

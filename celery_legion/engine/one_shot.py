@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from celery_legion.clock import MILLISECOND
 from celery_legion.context import Context
+from celery_legion.engine.clocks import Clocks
 from celery_legion.engine.dispatcher import INBOX_LIMIT, Dispatcher, chunks, whole_ms
 from celery_legion.engine.publisher import Send
 from celery_legion.errors import BrokerUnavailableError, ForeignLeaderError
@@ -39,6 +40,7 @@ class OneShot:
     def __init__(self, context: Context, send: Send) -> None:
         self.context = context
         self._dispatcher = Dispatcher(context, send)
+        self._clocks = Clocks(context.clock)
 
     def run_due(self, tags: Collection[str] = ()) -> int:
         """Claim and send everything due, of jobs with one of *tags* if any are given; return how many runs.
@@ -53,7 +55,7 @@ class OneShot:
         """
         dispatcher, store = self._dispatcher, self.context.store
         leader = self._leader()
-        now = self.context.clock.now()
+        now = self._now()
         minute = now.replace(second=0, microsecond=0) - MILLISECOND
         asked = frozenset(tags)
         dispatcher.load(self.context.registry.jobs, minute, lambda job: not asked or not asked.isdisjoint(job.tags))
@@ -83,7 +85,7 @@ class OneShot:
             BrokerUnavailableError: What was claimed waits for the broker; any scheduler sends it later.
         """
         self._leader()
-        now = self.context.clock.now()
+        now = self._now()
         ordered = [(job, str(uuid4())) for job in jobs]
         self._dispatcher.jobs = self.context.registry.jobs
         found = []
@@ -100,9 +102,13 @@ class OneShot:
     def refusals(self, jobs: Iterable[Job]) -> Mapping[str, str]:
         """Return which of *jobs* are paused or refused by their conditions now, with the reason."""
         self._dispatcher.planning.pauses = self.context.store.pauses()
-        now = self.context.clock.now()
+        now = self._now()
         found = ((job.name, self._dispatcher.planning.refusal(job, now)) for job in jobs)
         return {name: why for name, why in found if why is not None}
+
+    def _now(self) -> datetime:
+        asked = self.context.clock.monotonic()
+        return self._clocks.judge(self.context.store.now(), asked)
 
     def _leader(self) -> Lead | None:
         leads = [lead for lead in self.context.store.schedulers() if lead.epoch]

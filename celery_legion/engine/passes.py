@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from celery_legion.clock import from_ms
 from celery_legion.context import Context
+from celery_legion.engine.clocks import Clocks
 from celery_legion.engine.dispatcher import INBOX_LIMIT, DeposedError, Dispatcher
 from celery_legion.engine.one_shot import STUCK_AFTER
 from celery_legion.engine.publisher import Send
@@ -40,6 +41,7 @@ class Engine:
         self.config = context.config
         self.epoch: int | None = None
         self._dispatcher = Dispatcher(context, send)
+        self._clocks = Clocks(context.clock, looks=2)
         self._version = 0
         self._last_epoch = 0
         self._info: SchedulerInfo | None = None
@@ -105,13 +107,12 @@ class Engine:
         jobs = self._read_jobs()
         if self._info is None or jobs is not self._dispatcher.jobs:
             self._know(jobs)
-        pulse = self._pulse()
+        pulse, now = self._pulse()
         if pulse.epoch is None:
             self._stand_down()
             self._compare(pulse)
             left = pulse.lead.expires_in.total_seconds()
             return min(LONGEST_WAIT, left + 0.005)
-        now = self.context.clock.now()
         if pulse.epoch != self.epoch:
             self._lead(pulse.epoch, now)
         elif pulse.changes:
@@ -134,9 +135,12 @@ class Engine:
         # There may be more in the inbox than one pulse reads.
         return 0.0 if pulse.requests else self._delay()
 
-    def _pulse(self) -> Pulse:
+    def _pulse(self) -> tuple[Pulse, datetime]:
+        """Pulse, and return the answer with the time that this pass goes by."""
         assert self._info is not None
+        asked = self.context.clock.monotonic()
         pulse = self.context.store.pulse(self.owner, self.config.leader_lease, self._version, INBOX_LIMIT, self._info)
+        now = self._clocks.judge(pulse.at, asked)
         if self._silent_since is not None:
             away = self.context.clock.monotonic() - self._silent_since
             logger.warning("the store answers again after %.0f s", away)
@@ -144,7 +148,7 @@ class Engine:
         theirs = pulse.lead.info.app
         if theirs != self._info.app:
             raise ForeignLeaderError(self.config.key_prefix, self._info.app, theirs)
-        return pulse
+        return pulse, now
 
     def _compare(self, pulse: Pulse) -> None:
         """Say that the leader has another schedule: an older version of this one, or another app of the same name."""
@@ -180,10 +184,20 @@ class Engine:
                 logger.warning("%s", warning)
         self._dispatcher.load(self._dispatcher.jobs, now)
         self.epoch = self._last_epoch = epoch
+        self._compare_marks(now)
         logger.info("%s leads with epoch %d: %d jobs", self.owner, epoch, len(self._dispatcher.agenda.standings))
         # Whoever led before may have died between its claims and their messages.
         self._dispatcher.send_again(now, timedelta(0))
         self._unsent_at = self.context.clock.monotonic() + UNSENT_EVERY
+
+    def _compare_marks(self, now: datetime) -> None:
+        """Say which jobs wait for the time to reach a fire that is claimed already: a clock was ahead once."""
+        standings = self._dispatcher.agenda.standings.values()
+        ahead = [standing.job.name for standing in standings if standing.mark - now > self.config.late_after]
+        if ahead:
+            text = "%d jobs (%s, ...) have fired up to a time that is to come: a clock was ahead then; "
+            text += "they wait for it, since no fire is claimed twice"
+            logger.warning(text, len(ahead), ahead[0])
 
     def _keep(self, now: datetime) -> None:
         """Send again what got stuck, and end what nobody else will."""
@@ -199,7 +213,7 @@ class Engine:
     def _delay(self) -> float:
         delay = LONGEST_WAIT
         if (fire := self._dispatcher.agenda.next_fire_ms) is not None:
-            delay = min(delay, (from_ms(fire) - self.context.clock.now()).total_seconds())
+            delay = min(delay, self._clocks.until(from_ms(fire)))
         if self._dispatcher.delivery.stuck:
             delay = min(delay, max(0.05, self._dispatcher.delivery.retry_in))
         return max(0.0, delay)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from urllib.parse import urlsplit
 
 from celery_legion.errors import ConfigurationError
 from celery_legion.stores.base import Store, StoreOptions
+from celery_legion.url import safe_url
 
 DRIVERS = {
     "redis": "celery_legion.stores.redis",
@@ -27,9 +27,10 @@ def open_store(options: StoreOptions) -> Store:
     loads such a function.
 
     Raises:
-        ConfigurationError: No driver knows the URL's scheme.
+        ConfigurationError: No driver knows the URL's scheme, or its driver does not take the URL.
     """
-    scheme = urlsplit(options.url).scheme
+    # Not by urlsplit, which raises for a host that is none, with the whole text.
+    scheme = options.url.partition(":")[0].lower()
     if scheme in DRIVERS:
         store: Store = import_module(DRIVERS[scheme]).open_store(options)
         return store
@@ -39,4 +40,4 @@ def open_store(options: StoreOptions) -> Store:
         driver: Store = point.load()(options)
         return driver
     known = ", ".join(sorted(DRIVERS))
-    raise ConfigurationError("legion_store_url", f"a URL with one of the schemes {known}", scheme or options.url)
+    raise ConfigurationError("legion_store_url", f"a URL with one of the schemes {known}", safe_url(options.url))

@@ -65,12 +65,13 @@ class Pulse:
     ``epoch`` is None for a standby. ``lead`` is the leader's record, one's own included.
     ``changes`` names the jobs put, dropped, paused or resumed after ``since`` (``"*"`` for
     all jobs), ``version`` is what to pass as ``since`` next time. ``requests`` is empty for
-    a standby. ``owed`` says that hooks are due.
+    a standby. ``owed`` says that hooks are due. ``at`` is the store's time.
     """
 
     epoch: int | None
     lead: Lead
     version: int
+    at: datetime
     changes: tuple[str, ...] = ()
     requests: tuple[Request, ...] = ()
     owed: bool = False
@@ -163,7 +164,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
-    """A run that was claimed and never confirmed as sent; ``message`` is what to publish again."""
+    """A run whose message is to be sent again: ``message`` is what to publish.
+
+    It was claimed and never confirmed as sent; or, if ``lost``, it was, and its message has got lost in the broker.
+    """
 
     id: str
     job: str
@@ -173,6 +177,7 @@ class Unsent:
     message: str
     queue: str | None = None
     deadline: datetime | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,13 +351,18 @@ class JobState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
-    """A worker that knows legion: the queues it consumes and its versions, under a lease."""
+    """A worker that knows legion: the queues it consumes and its versions, under a lease.
+
+    ``idle`` is for how long at least it has waited for messages, with room to execute one, and received none: what
+    was sent before that is no longer in its queues. Zero when it has not, or cannot tell.
+    """
 
     name: str
     queues: tuple[str, ...]
     version: str
     pid: int
     expires_in: timedelta = timedelta(0)
+    idle: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

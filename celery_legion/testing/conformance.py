@@ -34,6 +34,7 @@ from celery_legion.testing.conformance_lead import (
     SightConformance,
 )
 from celery_legion.testing.conformance_leases import HandBackConformance, ParkConformance, RenewConformance
+from celery_legion.testing.conformance_lost import LostConformance, MissingConformance
 from celery_legion.testing.conformance_outputs import LeaveConformance, OutputConformance
 from celery_legion.testing.conformance_progress import PartialConformance, ProgressConformance
 from celery_legion.testing.conformance_reading import (
@@ -62,6 +63,8 @@ class StoreConformance(
     RepeatConformance,
     WorkerlessConformance,
     SendingConformance,
+    MissingConformance,
+    LostConformance,
     BeginConformance,
     RetryConformance,
     UnknownConformance,

@@ -179,6 +179,8 @@ def holders(store: Store, name: str = "job") -> list[str]:
     return [holder.run_id for lock in store.locks() if lock.name == name for holder in lock.holders]
 
 
-def attend(store: Store, *queues: str, name: str = "worker-1", lease: timedelta = LONG) -> None:
+def attend(
+    store: Store, *queues: str, name: str = "worker-1", lease: timedelta = LONG, idle: timedelta = NO_TIME
+) -> None:
     """Register a worker for *queues*."""
-    store.register(WorkerInfo(name=name, queues=queues, version="1", pid=7), lease)
+    store.register(WorkerInfo(name=name, queues=queues, version="1", pid=7, idle=idle), lease)

@@ -101,6 +101,14 @@ class ClaimConformance(Case):
         assert claim(BEAT, second) == claim(BEAT, epoch) == claim(OTHER, epoch) == deposed
         assert (mark_of(store), holders(store), store.runs(None, 10)) == (BASE, [], [])
 
+    def test_who_is_deposed_is_told_the_mark_all_the_same(self, store: Store) -> None:
+        know(store)
+        claims = [fire(), fire(1, "unseen")]
+        assert store.claim(claims, BEAT, 7, LONG) == [
+            Verdict(granted=Granted.DEPOSED, mark=BASE),
+            Verdict(granted=Granted.DEPOSED, mark=None),
+        ]
+
     def test_a_one_shot_claims_beside_a_leader_and_leaves_its_lead(self, store: Store) -> None:
         know(store)
         epoch = lead(store, OTHER).epoch

@@ -36,6 +36,14 @@ class LeadConformance(Case):
         assert (answer.lead.owner, answer.lead.epoch, answer.lead.info) == (BEAT, answer.epoch, INFO)
         assert timedelta(0) < answer.lead.expires_in <= LONG
 
+    def test_leader_and_standby_are_told_the_stores_time(self, store: Store, clock: Advancing) -> None:
+        for owner in (BEAT, OTHER):
+            # A pulse may be told in milliseconds.
+            before = store.now() - timedelta(milliseconds=1)
+            at = lead(store, owner).at
+            assert before <= at <= store.now()
+            clock.advance(self.tick)
+
     def test_a_standby_gets_no_epoch_and_sees_the_leader(self, store: Store) -> None:
         epoch = lead(store).epoch
         answer = store.pulse(OTHER, LONG, 0, 10, replace(INFO, app="other", host="beta", pid=2))
@@ -112,6 +120,13 @@ class LeadConformance(Case):
         store.claim([fire()], BEAT, epoch, LONG)
         clock.advance(4 * self.tick)
         assert [(entry.owner, entry.epoch) for entry in store.schedulers()] == [(BEAT, epoch)]
+
+    def test_a_leader_whose_lead_ended_with_its_claims_lease_is_not_shown(self, store: Store, clock: Advancing) -> None:
+        know(store)
+        epoch = lead(store).epoch
+        store.claim([fire()], BEAT, epoch, self.tick)
+        clock.advance(2 * self.tick)
+        assert store.schedulers() == []
 
 
 class ChangesConformance(Case):
@@ -288,3 +303,16 @@ class SightConformance(Case):
         latest = store.states(["job"])["job"].latest
         assert latest is not None
         assert (latest.state, latest.count) == (State.SKIPPED, 1)
+
+    def test_a_store_is_reminded_of_marks_it_has_lost_and_moves_none_back(self, store: Store) -> None:
+        store.sight({"ahead": "1", "behind": "1"}, minute(5))
+        assert sorted(store.remind({"ahead": minute(1), "behind": minute(7), "lost": minute(3)})) == ["behind", "lost"]
+        marks = {name: state.mark for name, state in store.states(["ahead", "behind", "lost"]).items()}
+        assert marks == {"ahead": minute(5), "behind": minute(7), "lost": minute(3)}
+        assert store.remind({"behind": minute(7)}) == []
+
+    def test_a_fire_from_before_what_the_store_was_reminded_of_is_stale(self, store: Store) -> None:
+        know(store)
+        store.remind({"job": minute(4)})
+        assert grant(store, fire(1)) == [Granted.STALE]
+        assert grant(store, replace(fire(5), mark=minute(4))) == [Granted.RUN]

@@ -212,6 +212,28 @@ class HandBackConformance(Case):
         assert (answer.admission, answer.attempt) == (Admission.GO, 1)
         assert answer.token > token
 
+    def test_a_run_back_in_the_queue_keeps_others_away_as_one_that_has_never_begun(
+        self, store: Store, clock: Advancing
+    ) -> None:
+        know(store)
+        attend(store, "celery", name="worker-2")
+        claim = replace(fire(1), lock_ttl=6 * self.tick)
+        dispatch(store, claim)
+        start(store, replace(ticket(claim), lease=self.tick))
+        store.hand_back("worker-1")
+        # Its lease is over, and so would be a lock that had been left as it was.
+        clock.advance(3 * self.tick)
+        assert grant(store, fire(2)) == [Granted.OVERLAP]
+        clock.advance(4 * self.tick)
+        assert holders(store) == []
+
+    def test_a_run_that_had_lost_its_lock_takes_none_back_to_the_queue(self, store: Store) -> None:
+        know(store)
+        run(store, fire(1))
+        store.release("job")
+        assert store.hand_back("worker-1") == ["job-1"]
+        assert holders(store) == []
+
     def test_a_run_back_in_the_queue_expires_there(self, store: Store, clock: Advancing) -> None:
         know(store)
         run(store, replace(fire(1), lock_ttl=self.tick))

@@ -97,6 +97,16 @@ class ReadingConformance(Case):
         states = store.states(["job", "other", "over"])
         assert [states[name].pause for name in ("job", "other", "over")] == [own, everything, everything]
 
+    def test_a_note_that_nobody_could_write_out_makes_nothing_unreadable(self, store: Store) -> None:
+        now = store.now()
+        store.pause(Pause(name="other", since=now, note="ß🎉"))
+        # As a shell's bytes come that are no UTF-8, and as JSON may hold them.
+        store.pause(Pause(name="job", since=now, note="a\udcffb\ud800c"))
+        expected = {"job": "a?b?c", "other": "ß🎉"}
+        assert {name: pause.note for name, pause in store.pauses().items()} == expected
+        assert {name: (s.pause.note if s.pause else "") for name, s in store.states(list(expected)).items()} == expected
+        assert store.resume("job")
+
     def test_the_records_of_a_job_come_newest_first_and_at_most_limit(self, store: Store) -> None:
         know(store, "job", "other")
         complete(store, fire(1))

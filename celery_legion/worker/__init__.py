@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from celery_legion import command, hook
@@ -45,6 +46,7 @@ def _add_tasks(context: Context, recorder: Recorder) -> None:
     def run_hooks(debt: str, job: str | None = None) -> bool:
         return recorder.hooks.pay(debt, job)
 
-    add = context.app.task
-    add(name=command.TASK, bind=True, shared=False, throws=(CommandError,))(run_command)
-    add(name=hook.TASK, shared=False, ignore_result=True, acks_late=False)(run_hooks)
+    # Ours are JSON, whatever the app's own messages are.
+    add = partial(context.app.task, shared=False, serializer="json")
+    add(name=command.TASK, bind=True, throws=(CommandError,))(run_command)
+    add(name=hook.TASK, ignore_result=True, acks_late=False)(run_hooks)

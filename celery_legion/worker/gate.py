@@ -15,6 +15,7 @@ from celery.worker import state
 
 from celery_legion.command import TASK
 from celery_legion.context import Context
+from celery_legion.control import in_line
 from celery_legion.errors import StoreUnavailableError
 from celery_legion.header import KEY, Header, HeaderError
 from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
@@ -91,12 +92,12 @@ class Gate:
         try:
             header = Header.load(raw)
         except HeaderError as exc:
-            logger.error("Task %s[%s] is not executed: %s", request.name, request.id, exc)
+            logger.error("Task %s[%s] is not executed: %s", request.name, in_line(request.id), in_line(exc))
             self._drop(request)
             return True
         problem = self._refusal(request, header) if isinstance(request.id, str) else "its id is no text"
         if problem is not None:
-            logger.error("Task %s[%s] is not executed: %s", request.name, request.id, problem)
+            logger.error("Task %s[%s] is not executed: %s", request.name, in_line(request.id), in_line(problem))
             self._drop(request)
             return True
         passage = request.passage
@@ -112,14 +113,14 @@ class Gate:
             case Admission.WAIT:
                 self._hold(request, passage, answer.wait.total_seconds())
             case Admission.DUPLICATE:
-                logger.info("Run %s of job %s has its message already: a copy is dropped", request.id, header.job)
+                logger.info("Run %s of job %s has its message already: a copy is dropped", *_named(request, header))
                 self._drop(request)
             case Admission.SUPERSEDED:
-                logger.info("Run %s of job %s is superseded: its message is dropped", request.id, header.job)
+                logger.info("Run %s of job %s is superseded: its message is dropped", *_named(request, header))
                 self._drop(request)
             case Admission.REFUSED:
                 text = "Task %s[%s] is not executed: the store knows no such run of job %s"
-                logger.error(text, request.name, request.id, header.job)
+                logger.error(text, request.name, *_named(request, header))
                 self._drop(request)
         return True
 
@@ -156,7 +157,7 @@ class Gate:
             # trips over: the others are asked for all the same.
             if not passage.waits:
                 text = "Run %s of job %s does not begin for now: %s"
-                logger.warning(text, request.id, header.job, exc, exc_info=exc)
+                logger.warning(text, *_named(request, header), in_line(exc), exc_info=exc)
             return self._wait_out(PAUSE)
         if self._silent:
             self._silent = False
@@ -230,3 +231,8 @@ class Gate:
         self._held += 1
         qos.increment_eventually()
         return qos
+
+
+def _named(request: Any, header: Header) -> tuple[str, str]:
+    """Return id and job as a log may show them: whoever can send a message chooses them."""
+    return in_line(request.id), in_line(header.job)

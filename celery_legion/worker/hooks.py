@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from celery_legion.context import Context
+from celery_legion.control import in_line
 from celery_legion.errors import LegionError, StoreError
 from celery_legion.hook import Hook, call_hook, hook_name
 from celery_legion.run import State
@@ -71,7 +72,7 @@ class HookRunner:
         known = self.context.registry.knows(job)
         if not known:
             # A worker of an older deployment, say. Another one may know it; the debt is sent again.
-            logger.error("Hooks of job %s are not run: this worker knows no such job", job)
+            logger.error("Hooks of job %s are not run: this worker knows no such job", in_line(job))
         return known
 
     def _call(self, hooks: Sequence[Hook], run: CurrentRun) -> str | None:

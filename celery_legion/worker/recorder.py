@@ -74,6 +74,7 @@ class Recorder:
         signals.task_retry.connect(self.on_retry)
         signals.task_failure.connect(self.on_task_failure)
         signals.task_revoked.connect(self.on_revoked)
+        signals.task_unknown.connect(self.on_unknown)
 
     # Where the task is executed
 
@@ -187,6 +188,14 @@ class Recorder:
             outcome = self._outcome(request, State.INTERRUPTED, Reason.REVOKED)
         # A run that waits for its retry still has its last attempt's token, and the retry's message carries it.
         self._write(End(request.id, read_token(raw), outcome))
+
+    def on_unknown(self, sender: Any, message: Any, name: str, id: str, **_: Any) -> None:
+        """Record a run whose task this worker does not know: Celery has dropped its message."""
+        if sender.app is not self.context.app or raw_header(message.headers) is None:
+            return
+        error = f"worker {sender.hostname} does not know task {name!r}; let it import the module, or correct the name"
+        ended = self.context.clock.now()
+        self._write(End(id, 0, Outcome(state=State.FAILED, reason=Reason.UNKNOWN_TASK, ended_at=ended, error=error)))
 
     def on_task_failure(self, sender: Any, task_id: str, **_: Any) -> None:
         """Mark a context of the main process whose task Celery has recorded as failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -19,13 +20,17 @@ from celery_legion.stores.base import Kept, Renewal, WorkerInfo
 from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.begun import Begun, BegunRuns
 from celery_legion.worker.current import raw_header
+from celery_legion.worker.idling import Idling
 from celery_legion.worker.interrupting import Interrupter
-from celery_legion.worker.requests import scheduled_requests, snapshot
+from celery_legion.worker.requests import limited_requests, scheduled_requests, snapshot
 
 logger = logging.getLogger(__name__)
 
 BATCH = 200
 """Most runs renewed in one call of the store."""
+
+GLANCE = 1.0
+"""Seconds before a renewal at which a worker looks first whether it is idle; less for a short lease."""
 
 AGAIN = 1.0
 """Seconds until a silent store is asked again."""
@@ -39,6 +44,8 @@ class Renewer:
         self.context = context
         self.backlog = backlog
         self.begun = begun
+        self._third = context.config.run_lease.total_seconds() / 3
+        self.idling = Idling(min(GLANCE, self._third / 2))
         self.consumer: Any = None
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -73,8 +80,7 @@ class Renewer:
             thread.join(timeout)
 
     def _run(self) -> None:
-        third = self.context.config.run_lease.total_seconds() / 3
-        next_beat = time.monotonic()
+        next_beat, glance_at = time.monotonic(), math.inf
         while True:
             closing = self._closing
             if self.interrupter.act_due():
@@ -86,8 +92,13 @@ class Renewer:
                 if not closing and pause == 0.0:
                     self._hurried = False
                     self.beat()
-                    next_beat = time.monotonic() + third
-                    pause = third
+                    pause = self._third
+                    next_beat = time.monotonic() + pause
+                    glance_at = next_beat - self.idling.span
+                if time.monotonic() >= glance_at:
+                    glance_at = math.inf
+                    self.idling.glance(self.consumer)
+                pause = min(pause, max(0.0, glance_at - time.monotonic()))
                 if self._silent:
                     self._silent = False
                     logger.info("The store answers again: leases are renewed")
@@ -168,6 +179,7 @@ class Renewer:
             queues=tuple(sorted({queue.name for queue in list(queues.values())})),
             version=str(getattr(sys.modules.get("celery_legion"), "__version__", "")),
             pid=os.getpid(),
+            idle=self.idling.idle(self.consumer),
         )
 
     def _accepted(self, run: Begun) -> bool:
@@ -178,7 +190,7 @@ class Renewer:
         return bool(request.acknowledged) and not self.consumer.pool.__class__.__module__.endswith(".solo")
 
     def _queued(self) -> set[str]:
-        held = snapshot(state.reserved_requests) + snapshot(scheduled_requests)
+        held = snapshot(state.reserved_requests) + snapshot(scheduled_requests) + limited_requests(self.consumer)
         app = self.context.app
         return {request.id for request in held if request.app is app and raw_header(request.request_dict) is not None}
 

@@ -31,6 +31,7 @@ class GuardedRequest(Request):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.gate.receive()
         readable = self.gate.readable(self) if self.guarded else None
         if readable is not None:
             # What monitors show. The message itself says nothing of the command.

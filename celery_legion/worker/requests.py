@@ -38,6 +38,12 @@ def snapshot(requests: Any) -> list[Any]:
             continue
 
 
+def limited_requests(consumer: Any) -> list[Any]:
+    """Return the requests that wait for their tasks' rate limits."""
+    buckets = list((getattr(consumer, "task_buckets", None) or {}).values())
+    return [request for bucket in buckets if bucket for request, _ in snapshot(bucket.contents)]
+
+
 def others(request: Any) -> Iterator[Any]:
     """Yield the other live requests with this one's id: running ones first, then reserved, then scheduled."""
     for book in (state.active_requests, state.reserved_requests, scheduled_requests):

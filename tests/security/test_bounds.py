@@ -13,11 +13,13 @@ import redis
 from celery import Celery
 
 from celery_legion import Legion
+from celery_legion.beat import Scheduler
 from celery_legion.command import TASK
 from celery_legion.config import Config
 from celery_legion.embedded import EmbeddedValkey
 from celery_legion.errors import CommandRefusedError, ConfigurationError
 from celery_legion.hook import TASK as HOOKS
+from celery_legion.run import Kind
 from celery_legion.stores import open_store
 from celery_legion.stores.base import SchedulerInfo, StoreOptions
 from celery_legion.stores.data import BODY_KEPT
@@ -103,14 +105,36 @@ def test_messages_cannot_have_loggers_made_without_end() -> None:
     assert len(logging.Logger.manager.loggerDict) <= known + 1
 
 
+def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize("annotated", [False, True])
 @pytest.mark.parametrize("serializer", ["json", "pickle", "yaml"])
-def test_what_is_sent_for_commands_and_hooks_is_json(redis_url: str, serializer: str) -> None:
+def test_what_is_sent_for_commands_and_hooks_is_json(redis_url: str, serializer: str, annotated: bool) -> None:
     app = Celery("bounds", broker=redis_url, set_as_current=False)
     app.conf.task_serializer = serializer
+    app.conf.task_default_queue = f"bounds-{serializer}-{annotated}"
+    if annotated:
+        app.conf.task_annotations = {"*": {"serializer": serializer}}
+    app.task(name="own")(nothing)
     legion = Legion(app)
-    legion.command("true").every_minute().name("command")
-    tasks = app.tasks
-    if serializer != "json":
-        assert tasks[TASK].serializer == serializer, "they are JSON whatever the app's are: take this out"
-        pytest.xfail("the app's task_serializer is what our own messages are written with, too")
-    assert tasks[TASK].serializer == tasks[HOOKS].serializer == "json"
+    legion.command("true").every_minute().name("command").on_skipped(nothing)
+    legion.task("own").every_minute().name("task")
+    beat = Scheduler(app, lazy=True)
+    jobs = legion.context.registry.jobs
+    if not annotated:
+        assert app.tasks[TASK].serializer == app.tasks[HOOKS].serializer == "json"
+    # The second time the lock is held: skipped, for which a hook is owed.
+    for _ in range(2):
+        beat.one_shot.run_now(jobs.values(), Kind.MANUAL)
+    beat.one_shot.run_due()
+    with redis.Redis.from_url(redis_url) as client:
+        lies = [json.loads(text) for text in client.lrange(app.conf.task_default_queue, 0, -1)]
+        client.delete(app.conf.task_default_queue)
+    sent = {message["headers"]["task"]: message["content-type"] for message in lies}
+    # Where PyYAML is not installed, nothing but ours can be sent.
+    own = sent.pop("own", "yaml" if serializer == "yaml" else None)
+    assert sent == dict.fromkeys((TASK, HOOKS), "application/json")
+    assert own.endswith({"json": "json", "pickle": "python-serialize", "yaml": "yaml"}[serializer])
+    legion.context.store.close()

@@ -21,6 +21,7 @@ from celery_legion.stores.base import (
     Store,
     StoreOptions,
     Ticket,
+    WorkerInfo,
 )
 
 MARK = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,6 +87,20 @@ def test_without_a_silence_a_lease_that_ended_has_ended(store: Store) -> None:
 
     assert [record.state for record in store.reap(10)] == [State.LOST]
     assert next_claim(store) is Granted.RUN
+
+
+def test_a_message_that_was_missing_before_a_silence_may_still_be_shown_after_it(store: Store) -> None:
+    store.sight({"j": "print"}, MARK)
+    store.claim([Claim(job="j", fire_time=MARK + MINUTE, mark=MARK, run_id="r1", queue="q")], "o", None, MINUTE)
+    store.sent(["r1"])
+    time.sleep(0.05)
+    idle = timedelta(milliseconds=10)
+    store.register(WorkerInfo(name="w", queues=("q",), version="1", pid=1, idle=idle), MINUTE)
+    time.sleep(SILENCE)
+
+    assert store.unsent(MINUTE, 10, LEASE) == []
+    time.sleep(LEASE.total_seconds() * 2)
+    assert [one.id for one in store.unsent(MINUTE, 10, LEASE)] == ["r1"]
 
 
 def test_the_moment_is_given_once_between_two_renewals(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,16 @@ def test_a_run_revoked_or_expired_before_its_start_is_recorded(trial: Trial) -> 
     assert trial.count("start") == {blocker: 1}
 
 
+def test_a_run_whose_task_its_worker_does_not_know_ends_at_once(trial: Trial) -> None:
+    trial.worker("-c", "1")
+    run = trial.run("nobody_knows", job="nightly")
+    end = trial.ended(run)
+    assert (end.state, end.reason) == (State.FAILED, "unknown_task")
+    assert "does not know task 'tests.worker.app.nobody_knows'" in str(end.error)
+    assert trial.locked() == set()
+    assert trial.ended(trial.run("work", job="nightly")).state is State.SUCCEEDED
+
+
 def test_a_retry_revoked_while_it_is_parked_frees_the_lock(trial: Trial) -> None:
     trial.worker("-c", "1")
     run = trial.run("again", {"countdown": 2}, job="nightly")

@@ -58,6 +58,8 @@ class Ground:
         self.all_runs: dict[str, Run] = {}
         self.unconfirmed: dict[str, Run] = {}
         self.queued: dict[str, datetime] = {}
+        self.expected: dict[str, datetime] = {}
+        self.missing: dict[str, datetime] = {}
         self.live: dict[str, datetime] = {}
         self.ended: dict[str, datetime] = {}
         self.done: dict[str, datetime] = {}
@@ -227,6 +229,20 @@ class Ground:
         till = self.moment + run.lock_ttl
         self.queued[run.id] = till if run.deadline is None else min(till, run.deadline)
 
+    def expect(self, run: Run) -> None:
+        """Expect a sent run's message: it is on its way, or a worker has just shown that it holds it."""
+        if run.queue:
+            self.missing.pop(run.id, None)
+            self.expected[run.id] = self.moment
+
+    def note_gone(self, queue: str, before: datetime) -> None:
+        """Note that what was sent to a queue before a moment has left it: who among it shows up nowhere is missing."""
+        for run_id in [run_id for run_id, shown in self.expected.items() if shown < before]:
+            run = self.all_runs[run_id]
+            if run.queue == queue:
+                del self.expected[run_id]
+                self.missing[run_id] = self.moment + run.spare
+
     def finish(
         self,
         run: Run,
@@ -242,10 +258,11 @@ class Ground:
         Its hooks are owed: to *hooks_by* for *hooks_lease*, who runs them itself, or to anyone.
         """
         run.state, run.reason, run.message, run.stop = state, reason, "", None
+        run.spare, run.again = NOTHING, None
         if run.id in self.outputs and state is not State.SUCCEEDED:
             self.failures[run.job] = run.id
         run.ended_at = run.ended_at or self.moment
-        for index in (self.unconfirmed, self.queued, self.live):
+        for index in (self.unconfirmed, self.queued, self.expected, self.missing, self.live):
             index.pop(run.id, None)
         self.ended.pop(run.id, None)
         self.ended[run.id] = self.moment

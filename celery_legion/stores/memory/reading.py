@@ -11,7 +11,7 @@ from itertools import chain, islice
 from celery_legion.run import Record, State
 from celery_legion.stores.base import Aside, Holder, JobState, Lead, Lock, Pause, Request, WorkerInfo
 from celery_legion.stores.data import BODY_KEPT
-from celery_legion.stores.memory.ground import Ground, atomic
+from celery_legion.stores.memory.ground import NOTHING, Ground, atomic
 from celery_legion.stores.memory.rows import Run, WorkerLease, cut, cut_or_none
 
 
@@ -72,7 +72,8 @@ class Reading(Ground):
     @atomic
     def pause(self, pause: Pause) -> int:
         """See :meth:`.ScheduleStore.pause`."""
-        self.paused[pause.name] = replace(pause, since=cut(pause.since), until=cut_or_none(pause.until))
+        note = pause.note.encode("utf-8", "replace").decode()
+        self.paused[pause.name] = replace(pause, since=cut(pause.since), until=cut_or_none(pause.until), note=note)
         return self.bump(pause.name)
 
     @atomic
@@ -96,6 +97,9 @@ class Reading(Ground):
         """See :meth:`.ScheduleStore.register`."""
         self.workers_seen[info.name] = WorkerLease(cut(self.moment + lease), info=info)
         self.queues_seen.update(info.queues)
+        if info.idle > NOTHING:
+            for queue in info.queues:
+                self.note_gone(queue, self.moment - info.idle)
 
     @atomic
     def states(self, names: Sequence[str]) -> dict[str, JobState]:

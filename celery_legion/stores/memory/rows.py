@@ -62,6 +62,8 @@ class Run:
     hook_error: str | None = None
     left: bool = False
     freed: bool = False
+    spare: timedelta = timedelta(0)
+    again: timedelta | None = None
     stop: Interruption | None = None
     refused: str | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from celery_legion.clock import to_ms
 from celery_legion.run import Kind, Reason, Record, State
 from celery_legion.stores.base import Admission, Answer, Interruption, Kept, Outcome, Renewal, Retention, Ticket
 from celery_legion.stores.memory.ground import NOTHING, Ground, atomic
@@ -96,10 +97,14 @@ class Running(Ground):
         )
 
     def _start(self, run: Run, ticket: Ticket) -> None:
-        self.token += 1
-        for index in (self.unconfirmed, self.queued, self.ended):
+        # Not below the clock: a store that has lost its counter must not issue numbers that a resource has seen.
+        self.token = max(self.token + 1, to_ms(self.moment))
+        for index in (self.unconfirmed, self.queued, self.expected, self.missing, self.ended):
             index.pop(run.id, None)
-        run.state, run.reason, run.ended_at, run.message = State.RUNNING, None, None, ""
+        if not run.begun and run.queue:
+            # A queue is first in, first out: what was sent before this run was claimed has left it.
+            self.note_gone(run.queue, run.claimed_at)
+        run.state, run.reason, run.ended_at, run.again = State.RUNNING, None, None, None
         run.token, run.attempt = self.token, run.attempt + 1
         run.started_at = run.started_at or self.moment
         run.worker, run.retries, run.asker = ticket.worker, ticket.retries, ticket.asker
@@ -131,6 +136,7 @@ class Running(Ground):
                 self.hold(run.lock, run.id, cut(self.moment + run.lock_ttl))
             if run.state is State.SENT:
                 self.queue_until(run)
+                self.expect(run)
             return Kept.OK
         retry = run.state is State.RETRYING and renewal.token == 0
         if not retry and not (run.begun and run.token == renewal.token):
@@ -154,7 +160,8 @@ class Running(Ground):
         if run.stop is not None:
             self.finish(run, State.INTERRUPTED, Reason.TERMINATED, self.retention.dedup)
             return True
-        run.state, run.retries, run.accepted = State.RETRYING, retries, False
+        # The retry's message is another one.
+        run.state, run.retries, run.accepted, run.message = State.RETRYING, retries, False, ""
         run.lease = cut(until + run.lock_ttl)
         if run.limit and not run.freed:
             self.hold(run.lock, run.id, run.lease)
@@ -175,6 +182,11 @@ class Running(Ground):
                 run.state, run.token, run.attempt = State.SENT, 0, run.attempt - 1
                 del self.live[run.id]
                 self.queue_until(run)
+                if not run.retries:
+                    # The message of a retry is not kept.
+                    self.expect(run)
+                if run.id in self.holders(run.lock):
+                    self.hold(run.lock, run.id, cut(self.moment + run.lock_ttl))
             ids.append(run.id)
         self.workers_seen.pop(worker, None)
         return ids

@@ -50,6 +50,7 @@ class Scheduling(Ground):
             epoch=lead.epoch if leads else None,
             lead=lead.lead(self.moment),
             version=self.version,
+            at=self.moment,
             changes=tuple(name for name, version in self.changed.items() if version > since),
             requests=tuple(islice(self.inbox.values(), max(0, limit))) if leads else (),
             owed=any(debt.due <= self.moment for debt in self.debts.values()),
@@ -82,6 +83,17 @@ class Scheduling(Ground):
         return answer
 
     @atomic
+    def remind(self, marks: Mapping[str, datetime]) -> list[str]:
+        """See :meth:`.SchedulerStore.remind`."""
+        behind = []
+        for name, mark in marks.items():
+            old = self.marks.get(name)
+            if old is None or old.fire_time < cut(mark):
+                self.marks[name] = Mark(fire_time=cut(mark))
+                behind.append(name)
+        return behind
+
+    @atomic
     def claim(self, claims: Sequence[Claim], owner: str, epoch: int | None, lead_ttl: timedelta) -> list[Verdict]:
         """See :meth:`.SchedulerStore.claim`."""
         if len(claims) > CLAIM_LIMIT:
@@ -91,6 +103,7 @@ class Scheduling(Ground):
             if lead is None or (lead.owner, lead.epoch) != (owner, epoch):
                 return [self._verdict(claim, Granted.DEPOSED) for claim in claims]
             lead.till = cut(self.moment + lead_ttl)
+            self.schedulers_seen[owner] = SchedulerLease(lead.till, info=lead.info)
         return [self._claim(claim, owner) for claim in claims]
 
     def _verdict(self, claim: Claim, granted: Granted, holder: str | None = None) -> Verdict:
@@ -192,26 +205,42 @@ class Scheduling(Ground):
             if run.state is State.CLAIMED and not run.watched:
                 self.finish(run, State.SENT, Reason.UNWATCHED, self.retention.dedup)
             elif run.state is State.CLAIMED:
-                run.state, run.message = State.SENT, ""
+                run.state = State.SENT
                 self.queue_until(run)
+                self.expect(run)
+            elif run.state is State.SENT and run.again is not None:
+                # Found lost, and sent once more; its queue time stays what it was.
+                run.spare, run.again = run.again, None
+                self.expect(run)
 
     @atomic
-    def unsent(self, older_than: timedelta, limit: int) -> list[Unsent]:
+    def unsent(self, older_than: timedelta, limit: int, lost_after: timedelta | None = None) -> list[Unsent]:
         """See :meth:`.SchedulerStore.unsent`."""
+        limit = max(0, limit)
         old = [run for run in self.unconfirmed.values() if run.claimed_at <= self.moment - older_than]
-        return [
-            Unsent(
-                id=run.id,
-                job=run.job,
-                kind=run.kind,
-                fire_time=run.fire_time,
-                claimed_at=run.claimed_at,
-                message=run.message,
-                queue=run.queue,
-                deadline=run.deadline,
-            )
-            for run in sorted(old, key=lambda run: run.written)[: max(0, limit)]
-        ]
+        answer = [self._unsent(run) for run in sorted(old, key=lambda run: run.written)[:limit]]
+        if lost_after is not None:
+            over = self.moment - lost_after
+            lost = sorted((since, run_id) for run_id, since in self.missing.items() if since <= over)
+            for _, run_id in lost[: limit - len(answer)]:
+                run = self.all_runs[run_id]
+                # Each time it is sent again it gets twice the time: the guess may be wrong.
+                run.again = 2 * run.spare + lost_after
+                answer.append(self._unsent(run, lost=True))
+        return answer
+
+    def _unsent(self, run: Run, *, lost: bool = False) -> Unsent:
+        return Unsent(
+            id=run.id,
+            job=run.job,
+            kind=run.kind,
+            fire_time=run.fire_time,
+            claimed_at=run.claimed_at,
+            message=run.message,
+            queue=run.queue,
+            deadline=run.deadline,
+            lost=lost,
+        )
 
     @atomic
     def reap(self, limit: int) -> list[Record]:

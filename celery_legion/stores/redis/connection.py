@@ -21,12 +21,18 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from celery_legion.errors import StoreError, StoreUnavailableError
+from celery_legion.errors import ConfigurationError, StoreError, StoreUnavailableError
 from celery_legion.stores.base import StoreOptions
 from celery_legion.stores.redis import scripts
 from celery_legion.url import safe_url
 
 SILENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+
+OBJECTS = frozenset(
+    {"command_packer", "event_dispatcher", "redis_connect_func", "retry", "socket_keepalive_options", "socket_type"}
+)
+POSITIVE = ("socket_timeout", "socket_connect_timeout", "socket_read_size")
+"""What redis-py looks at when it connects: options that no text can be, and numbers that must not be below zero."""
 
 
 class Connection:
@@ -42,6 +48,28 @@ class Connection:
         self.name = safe_url(options.url)
         self._client: Any = None
         self._pubsub: PubSub | None = None
+        self._check()
+
+    def _check(self) -> None:
+        """Make a connection of the options without opening it: redis-py looks at most of a URL's only then.
+
+        Raises:
+            ConfigurationError: The URL has an option that redis-py does not take, or not with its value.
+        """
+        try:
+            pool = self._new_pool()
+            options = pool.connection_kwargs
+            pool.connection_class(**options).encoder.encode("text")
+            if any(isinstance(options.get(name), str) for name in OBJECTS):
+                raise TypeError
+            if any(options.get(name, 0) < 0 for name in POSITIVE):
+                raise ValueError
+        except (TypeError, ValueError, LookupError, AttributeError, RedisError):
+            # The error's own text may show a value, which may be a password at a wrong place.
+            expected = "a URL with no options but those of redis-py's Connection, each with a value that it takes"
+            raise ConfigurationError(
+                "the store's URL (legion_store_url, else the broker's)", expected, self.name
+            ) from None
 
     @property
     def client(self) -> Any:

@@ -34,7 +34,8 @@ from celery_legion.stores.base import (
 from celery_legion.stores.redis.connection import Connection
 from celery_legion.stores.redis.inbox import Inbox, read_request
 from celery_legion.stores.redis.reading import Reading
-from celery_legion.stores.redis.records import moment, pack, read_debt, read_run
+from celery_legion.stores.redis.records import moment, number, pack, read_debt
+from celery_legion.stores.redis.unreadable import readable, report
 
 
 def _ms(value: datetime | None) -> int | str:
@@ -61,19 +62,19 @@ class RedisStore(Inbox, Reading):
     def pulse(self, owner: str, ttl: timedelta, since: int, limit: int, info: SchedulerInfo) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
         args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid)
-        epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox, owed = self._run(
-            "pulse", args
-        )
+        answer = self._run("pulse", args)
+        epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox, owed, at = answer
         lead = Lead(
             owner=lead_owner,
-            epoch=int(lead_epoch),
-            info=SchedulerInfo(app=app, fingerprint=fingerprint, host=host, pid=int(pid)),
+            epoch=number(lead_epoch),
+            info=SchedulerInfo(app=app or "", fingerprint=fingerprint or "", host=host or "", pid=number(pid)),
             expires_in=timedelta(milliseconds=max(0, int(left))),
         )
         return Pulse(
             epoch=int(epoch) or None,
             lead=lead,
             version=int(version),
+            at=from_ms(int(at)),
             changes=tuple(changes),
             requests=tuple(read_request(text) for text in inbox),
             owed=bool(owed),
@@ -89,8 +90,20 @@ class RedisStore(Inbox, Reading):
         for name, fingerprint in prints.items():
             args += (name, fingerprint)
         flat = self._run("sight", args)
-        pairs = zip(prints, flat[::2], flat[1::2], strict=True)
-        return {name: Sight(mark=from_ms(int(at)), anchor=from_ms(int(anchor))) for name, at, anchor in pairs}
+        rows = zip(prints, flat[::3], flat[1::3], flat[2::3], strict=True)
+        sights = {}
+        for name, at, anchor, lost in rows:
+            if lost:
+                report(self._key("marks"), name, "cannot be read; it is told anew")
+            sights[name] = Sight(mark=from_ms(int(at)), anchor=from_ms(int(anchor)))
+        return sights
+
+    def remind(self, marks: Mapping[str, datetime]) -> list[str]:
+        """See :meth:`.SchedulerStore.remind`."""
+        args: list[str | int] = []
+        for name, mark in marks.items():
+            args += (name, to_ms(mark))
+        return [str(name) for name in self._run("remind", args)]
 
     def claim(self, claims: Sequence[Claim], owner: str, epoch: int | None, lead_ttl: timedelta) -> list[Verdict]:
         """See :meth:`.SchedulerStore.claim`."""
@@ -111,29 +124,18 @@ class RedisStore(Inbox, Reading):
         if ids:
             self._run("sent", (span_ms(self.options.retention.dedup), *ids))
 
-    def unsent(self, older_than: timedelta, limit: int) -> list[Unsent]:
+    def unsent(self, older_than: timedelta, limit: int, lost_after: timedelta | None = None) -> list[Unsent]:
         """See :meth:`.SchedulerStore.unsent`."""
-        return [
-            Unsent(
-                id=run_id,
-                job=job,
-                kind=Kind(kind),
-                fire_time=from_ms(int(fire)),
-                claimed_at=from_ms(int(claimed)),
-                message=message,
-                queue=queue or None,
-                deadline=moment(deadline),
-            )
-            for run_id, job, kind, fire, claimed, message, queue, deadline in self._run(
-                "unsent", (span_ms(older_than), limit)
-            )
-        ]
+        span = "" if lost_after is None else span_ms(lost_after)
+        rows = self._run("unsent", (span_ms(older_than), limit, span))
+        found = (readable(self._key(f"run:{row[0]}"), "", _read_unsent, *row) for row in rows)
+        return [unsent for unsent in found if unsent is not None]
 
     def reap(self, limit: int) -> list[Record]:
         """See :meth:`.SchedulerStore.reap`."""
         keep = self.options.retention
         ended = self._run("reap", (limit, span_ms(keep.dedup), keep.total, span_ms(keep.age)))
-        records = (read_run(run_id, flat) for run_id, flat in ended)
+        records = (self._read_run(run_id, flat) for run_id, flat in ended)
         return [record for record in records if record is not None]
 
     # Hooks
@@ -141,12 +143,17 @@ class RedisStore(Inbox, Reading):
     def owed(self, limit: int, patience: timedelta) -> list[Debt]:
         """See :meth:`.SchedulerStore.owed`."""
         rows = self._run("owed", (limit, span_ms(patience), span_ms(self.options.retention.age)))
-        return [Debt(id=name, record=read_debt(job, text), sends=int(sends)) for name, job, text, sends in rows]
+        found = (self._read_debt(*row) for row in rows)
+        return [debt for debt in found if debt is not None]
 
     def take(self, debt: str, asker: str, lease: timedelta) -> Debt | None:
         """See :meth:`.HookStore.take`."""
         row = self._run("take", (debt, asker, span_ms(lease)))
-        return Debt(id=debt, record=read_debt(row[0], row[1], *row[3:]), sends=int(row[2])) if row else None
+        return self._read_debt(debt, *row) if row else None
+
+    def _read_debt(self, debt: str, job: str, text: str, sends: int | str, *added: str) -> Debt | None:
+        record = readable(self._key(f"debt:{debt}"), "", read_debt, job, text, *added)
+        return None if record is None else Debt(id=debt, record=record, sends=number(sends))
 
     def hooked(self, debt: str, error: str | None) -> bool:
         """See :meth:`.HookStore.hooked`."""
@@ -180,7 +187,7 @@ class RedisStore(Inbox, Reading):
             token=int(token),
             attempt=int(attempt),
             wait=timedelta(milliseconds=int(wait)),
-            previous_success=moment(success),
+            previous_success=readable(self._key("wins"), ticket.job, moment, success),
         )
 
     def renew(self, worker: str, renewals: Sequence[Renewal], lease: timedelta) -> dict[str, Kept]:
@@ -239,17 +246,14 @@ class RedisStore(Inbox, Reading):
     def interrupt(self, run_id: str, signal: int, grace: timedelta) -> Record | None:
         """See :meth:`.RunStore.interrupt`."""
         flat = self._run("interrupt", (run_id, signal, span_ms(grace), span_ms(self.options.retention.dedup)))
-        return read_run(run_id, flat)
+        return self._read_run(run_id, flat)
 
     def interruption(self, run_id: str) -> Interruption | None:
         """See :meth:`.RunStore.interruption`."""
         asked, refused = self._run("interruption", (run_id,))
         if not asked and not refused:
             return None
-        number, _, grace = asked.partition("|")
-        return Interruption(
-            signal=int(number or 0), grace=timedelta(milliseconds=int(grace or 0)), refused=refused or None
-        )
+        return readable(self._key(f"run:{run_id}"), "stop", _read_interruption, asked, refused)
 
     def refuse(self, run_id: str, token: int, why: str) -> bool:
         """See :meth:`.RunStore.refuse`."""
@@ -257,12 +261,14 @@ class RedisStore(Inbox, Reading):
 
     def get(self, run_id: str) -> Record | None:
         """See :meth:`.RunStore.get`."""
-        return read_run(run_id, self._run("get", (run_id,)))
+        return self._read_run(run_id, self._run("get", (run_id,)))
 
     def register(self, info: WorkerInfo, lease: timedelta) -> None:
         """See :meth:`.ScheduleStore.register`."""
-        data = {"queues": list(info.queues), "version": info.version, "pid": info.pid}
-        self._run("register", (info.name, span_ms(lease), json.dumps(data), *info.queues))
+        idle = span_ms(info.idle)
+        data = {"queues": list(info.queues), "version": info.version, "pid": info.pid, "idle": idle}
+        text = json.dumps(data, ensure_ascii=False)
+        self._run("register", (info.name, span_ms(lease), text, idle, *info.queues))
 
     # Waking and keeping
 
@@ -307,6 +313,27 @@ class RedisStore(Inbox, Reading):
         self.connection.close()
 
 
+def _read_unsent(
+    run_id: str, job: str, kind: str, fire: str, claimed: str, message: str, queue: str, deadline: str, lost: int
+) -> Unsent:
+    return Unsent(
+        id=run_id,
+        job=job,
+        kind=Kind(kind),
+        fire_time=from_ms(int(fire)),
+        claimed_at=from_ms(int(claimed)),
+        message=message,
+        queue=queue or None,
+        deadline=moment(deadline),
+        lost=bool(lost),
+    )
+
+
+def _read_interruption(asked: str, refused: str) -> Interruption:
+    signal, _, grace = asked.partition("|")
+    return Interruption(signal=int(signal or 0), grace=timedelta(milliseconds=int(grace or 0)), refused=refused or None)
+
+
 def _claim_args(claim: Claim) -> tuple[str | int, ...]:
     lapses = [
         (lapse.state.value, lapse.reason, to_ms(lapse.first), to_ms(lapse.last), lapse.count) for lapse in claim.lapses
@@ -317,7 +344,7 @@ def _claim_args(claim: Claim) -> tuple[str | int, ...]:
         _ms(claim.mark),
         _text(claim.run_id),
         claim.kind.value,
-        json.dumps(lapses) if lapses else "",
+        json.dumps(lapses, ensure_ascii=False) if lapses else "",
         claim.lock or claim.job,
         claim.limit,
         span_ms(claim.lock_ttl),

@@ -9,6 +9,7 @@ from celery_legion.clock import from_ms
 from celery_legion.stores.base import Aside, Request
 from celery_legion.stores.data import BODY_KEPT
 from celery_legion.stores.redis.connection import Connection
+from celery_legion.stores.redis.unreadable import readable, text_of
 
 SEPARATOR = "\x1f"
 """Between id and body: JSON text holds no such character."""
@@ -41,7 +42,11 @@ class Inbox:
 
     def asides(self, limit: int) -> list[Aside]:
         """See :meth:`.InboxStore.asides`."""
-        return [_read_aside(text) for text in self.connection.run("asides", (limit,))] if limit > 0 else []
+        if limit <= 0:
+            return []
+        key = f"{self.connection.base}aside"
+        found = (readable(key, "", _read_aside, text) for text in self.connection.run("asides", (limit,)))
+        return [aside for aside in found if aside is not None]
 
 
 def read_request(text: str) -> Request:
@@ -52,4 +57,5 @@ def read_request(text: str) -> Request:
 
 def _read_aside(text: str) -> Aside:
     at, request_id, body, why = json.loads(text)
-    return Aside(request=Request(id=request_id, body=body[:BODY_KEPT]), why=why, at=from_ms(int(at)))
+    request = Request(id=text_of(request_id), body=text_of(body)[:BODY_KEPT])
+    return Aside(request=request, why=text_of(why), at=from_ms(int(at)))

@@ -7,14 +7,20 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from celery_legion.clock import from_ms, to_ms
+from celery_legion.clock import to_ms
 from celery_legion.run import Record, State
 from celery_legion.stores.base import Holder, JobState, Lead, Lock, Pause, SchedulerInfo, WorkerInfo
 from celery_legion.stores.redis.connection import Connection
-from celery_legion.stores.redis.records import moment, read_item, read_pause, read_run
+from celery_legion.stores.redis.records import moment, read_item, read_pause, read_run, write_pause
+from celery_legion.stores.redis.unreadable import readable, text_of
 
 JOBS_A_CALL = 20
 """Most jobs whose records one script reads: with 100 records each it blocks the server for a few milliseconds."""
+
+STATES = frozenset(State)
+
+LONGEST = 10**15
+"""Most milliseconds that a lease may be said to have left."""
 
 
 class Reading:
@@ -37,12 +43,7 @@ class Reading:
 
     def pause(self, pause: Pause) -> int:
         """See :meth:`.ScheduleStore.pause`."""
-        data = {
-            "since": to_ms(pause.since),
-            "until": None if pause.until is None else to_ms(pause.until),
-            "note": pause.note,
-        }
-        return int(self._run("pause", (pause.name, json.dumps(data))))
+        return int(self._run("pause", (pause.name, write_pause(pause))))
 
     def resume(self, name: str) -> bool:
         """See :meth:`.ScheduleStore.resume`."""
@@ -51,7 +52,8 @@ class Reading:
     def pauses(self) -> dict[str, Pause]:
         """See :meth:`.ScheduleStore.pauses`."""
         flat = self._run("pauses", ())
-        return {name: read_pause(name, text) for name, text in zip(flat[::2], flat[1::2], strict=True)}
+        key = self._key("pauses")
+        return {name: read_pause(key, name, text) for name, text in zip(flat[::2], flat[1::2], strict=True)}
 
     def states(self, names: Sequence[str]) -> dict[str, JobState]:
         """See :meth:`.ReadingStore.states`."""
@@ -60,12 +62,12 @@ class Reading:
         pauses = self.pauses()
         answer = {}
         for name, (mark, sight, _, latest, run_id, last) in zip(names, self._run("states", names), strict=True):
-            item = read_item(name, latest) if latest else None
+            item = self._read_item(name, latest) if latest else None
             answer[name] = JobState(
                 name=name,
-                mark=from_ms(int(mark.partition("|")[0])) if mark else None,
-                anchor=moment(sight.partition("|")[0]),
-                last=read_run(run_id, last),
+                mark=readable(self._key("marks"), name, _read_first, mark),
+                anchor=readable(self._key("sights"), name, _read_first, sight),
+                last=self._read_run(run_id, last),
                 latest=item[1] if item else None,
                 pause=pauses.get(name) or pauses.get("*"),
             )
@@ -79,20 +81,20 @@ class Reading:
         over = 0
         while True:
             following, rows = self._run("runs", (job or "", limit, over, JOBS_A_CALL))
-            found += [item for item in (read_item(name, item) for name, item in rows) if item is not None]
+            found += [item for item in (self._read_item(name, item) for name, item in rows) if item is not None]
             if job is not None:
                 break
             found.sort(key=lambda item: item[0], reverse=True)
             del found[limit:]
             # The jobs come by their newest record: none of a later one can be among these any more.
-            if not following or (len(found) == limit and found[-1][0] > from_ms(int(float(following)))):
+            if not following or (len(found) == limit and to_ms(found[-1][0]) > float(following)):
                 break
             over += JOBS_A_CALL
         return [record for _, record in found]
 
     def running(self) -> list[Record]:
         """See :meth:`.ReadingStore.running`."""
-        found = (read_run(run_id, flat) for run_id, flat in self._run("running", ()))
+        found = (self._read_run(run_id, flat) for run_id, flat in self._run("running", ()))
         return [record for record in found if record is not None]
 
     def locks(self) -> list[Lock]:
@@ -111,12 +113,15 @@ class Reading:
 
     def schedulers(self) -> list[Lead]:
         """See :meth:`.ReadingStore.schedulers`."""
-        leads = [_lead(*row) for row in self._run("schedulers", ())]
-        return sorted(leads, key=lambda lead: (-lead.epoch, lead.owner))
+        key = self._key("scheduler")
+        leads = (readable(key, row[0], _lead, *row) for row in self._run("schedulers", ()))
+        return sorted((lead for lead in leads if lead is not None), key=lambda lead: (-lead.epoch, lead.owner))
 
     def workers(self) -> list[WorkerInfo]:
         """See :meth:`.ReadingStore.workers`."""
-        return sorted((_worker(*row) for row in self._run("workers", ())), key=lambda worker: worker.name)
+        key = self._key("worker")
+        found = (readable(key, row[0], _worker, *row) for row in self._run("workers", ()))
+        return sorted((worker for worker in found if worker is not None), key=lambda worker: worker.name)
 
     def queues(self) -> frozenset[str]:
         """See :meth:`.ReadingStore.queues`."""
@@ -125,14 +130,38 @@ class Reading:
     def _run(self, verb: str, args: Sequence[str | int]) -> Any:
         return self.connection.run(verb, args)
 
+    def _key(self, name: str) -> str:
+        return f"{self.connection.base}{name}"
+
+    def _read_run(self, run_id: str, flat: Sequence[str]) -> Record | None:
+        return readable(self._key(f"run:{run_id}"), "", read_run, run_id, flat)
+
+    def _read_item(self, job: str, item: Any) -> tuple[datetime, Record] | None:
+        key = f"ledger:{job}" if isinstance(item, str) else f"run:{item[0]}"
+        return readable(self._key(key), "", read_item, job, item)
+
+
+def _read_first(text: str) -> datetime | None:
+    """Return the moment that a text of fields with bars between begins with."""
+    if not text:
+        return None
+    first, bar, _ = text.partition("|")
+    if not bar:
+        raise ValueError(first)
+    return moment(first)
+
+
+def _left(ms: int) -> timedelta:
+    return timedelta(milliseconds=min(max(0, ms), LONGEST))
+
 
 def _holder(row: Sequence[Any]) -> Holder:
     run_id, job, state, worker, left = row
     return Holder(
         run_id=run_id,
         job=job,
-        state=State(state) if state else State.LOST,
-        expires_in=timedelta(milliseconds=max(0, int(left))),
+        state=State(state) if state in STATES else State.LOST,
+        expires_in=_left(left),
         worker=worker or None,
     )
 
@@ -140,20 +169,21 @@ def _holder(row: Sequence[Any]) -> Holder:
 def _lead(owner: str, text: str, left: int, epoch: int | str) -> Lead:
     data = json.loads(text)
     info = SchedulerInfo(
-        app=data.get("app", ""),
-        fingerprint=data.get("print", ""),
-        host=data.get("host", ""),
+        app=text_of(data.get("app", "")),
+        fingerprint=text_of(data.get("print", "")),
+        host=text_of(data.get("host", "")),
         pid=int(data.get("pid", 0)),
     )
-    return Lead(owner=owner, epoch=int(epoch), info=info, expires_in=timedelta(milliseconds=max(0, int(left))))
+    return Lead(owner=owner, epoch=int(epoch), info=info, expires_in=_left(left))
 
 
 def _worker(name: str, text: str, left: int) -> WorkerInfo:
     data = json.loads(text)
     return WorkerInfo(
         name=name,
-        queues=tuple(data.get("queues", ())),
-        version=data.get("version", ""),
+        queues=tuple(map(text_of, data.get("queues", ()))),
+        version=text_of(data.get("version", "")),
         pid=int(data.get("pid", 0)),
-        expires_in=timedelta(milliseconds=max(0, int(left))),
+        expires_in=_left(left),
+        idle=timedelta(milliseconds=int(data.get("idle", 0))),
     )

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from celery_legion.clock import from_ms
+from celery_legion.clock import EPOCH, from_ms, to_ms
 from celery_legion.run import Kind, Record, State
 from celery_legion.stores.base import Pause
+from celery_legion.stores.redis.unreadable import UNREADABLE, report, text_of
 
 
 def moment(text: str | int | None) -> datetime | None:
     """Return the moment of a field of milliseconds, None for a missing or empty one."""
     return None if text is None or text == "" else from_ms(int(text))
+
+
+def number(text: str | int | None) -> int:
+    """Return the number of a field that nothing hangs on, 0 for one that is none."""
+    try:
+        return int(text or 0)
+    except ValueError:
+        return 0
 
 
 def pack(output: str | None) -> str:
@@ -45,8 +55,8 @@ def read_debt(job: str, text: str, exit_code: str = "", output: str = "") -> Rec
     if "id" not in run:
         return read_lapse(job, text)[1]
     added = {name: value for name, value in (("exit", exit_code), ("output", output)) if value}
-    flat = [str(item) for pair in {**run, **added}.items() for item in pair]
-    record = read_run(run["id"], flat)
+    flat = [text_of(str(item)) for pair in {**run, **added}.items() for item in pair]
+    record = read_run(text_of(run["id"]), flat)
     assert record is not None
     return record
 
@@ -97,11 +107,11 @@ def read_lapse(job: str, text: str) -> tuple[datetime, Record]:
         fire_time=from_ms(int(data["first"])),
         last_fire_time=from_ms(int(data["last"])),
         state=State(data["state"]),
-        reason=data["reason"],
+        reason=text_of(data["reason"]),
         count=int(data["count"]),
         claimed_at=moment(data.get("since")),
         ended_at=at,
-        scheduler=data.get("scheduler") or None,
+        scheduler=text_of(data.get("scheduler") or "") or None,
     )
 
 
@@ -115,7 +125,23 @@ def read_item(job: str, item: Any) -> tuple[datetime, Record] | None:
     return record.claimed_at, record
 
 
-def read_pause(name: str, text: str) -> Pause:
-    """Return a pause from its JSON."""
-    data = json.loads(text)
-    return Pause(name=name, since=from_ms(data["since"]), until=moment(data["until"]), note=data["note"])
+def write_pause(pause: Pause) -> str:
+    """Return a pause as JSON. Halves of surrogate pairs are not escaped: the client makes question marks of them."""
+    until = None if pause.until is None else to_ms(pause.until)
+    return json.dumps({"since": to_ms(pause.since), "until": until, "note": pause.note}, ensure_ascii=False)
+
+
+def read_pause(key: str, name: str, text: str) -> Pause:
+    """Return a pause from its JSON, which lies at *key*.
+
+    That it lies there is what pauses: what a run does cannot be undone, and one that was skipped is on record. So one
+    that cannot be read pauses until it is lifted.
+    """
+    try:
+        data = json.loads(text)
+        since, until = from_ms(int(data["since"])), moment(data.get("until"))
+        return Pause(name=name, since=since, until=until, note=text_of(data.get("note") or ""))
+    except UNREADABLE as exc:
+        problem = f"is a pause that cannot be read ({type(exc).__name__}) and pauses all the same; `resume` lifts it"
+        report(key, name, problem, logging.ERROR)
+        return Pause(name=name, since=EPOCH, note="it cannot be read; `resume` lifts it")

@@ -11,7 +11,7 @@ from importlib.resources import files
 def source(verb: str) -> str:
     """Return the whole script of *verb*."""
     folder = files("celery_legion.stores.redis") / "lua"
-    return (folder / "prelude.lua").read_text("utf-8") + (folder / f"{verb}.lua").read_text("utf-8")
+    return "".join((folder / f"{part}.lua").read_text("utf-8") for part in ("prelude", "prelude_inbox", verb))
 
 
 @cache

@@ -59,17 +59,22 @@ if not admit(id, run, dedup) then
   return { 'superseded', 0, 0, 0, '' }
 end
 
-local token = redis.call('INCR', key('token'))
+-- Not below the clock: a store that has lost its counter must not issue numbers that a guarded resource has seen.
+local token = math.max(count_up('token'), now)
+redis.call('SET', key('token'), token)
 local attempt = tonumber(run.attempt) + 1
 if tonumber(run.limit) > 0 then hold(run.lock, id, now + lease) end
 redis.call('HSET', key('run:' .. id), 'state', 'running', 'token', token, 'attempt', attempt, 'worker', worker,
   'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'accepted', 0, 'asker', asker, 'revived', 0,
   'left', 0, 'previous', success())
 redis.call('HSETNX', key('run:' .. id), 'started', now)
-redis.call('HDEL', key('run:' .. id), 'msg', 'reason', 'ended', 'refused', 'pid', 'exit', 'freed')
+redis.call('HDEL', key('run:' .. id), 'again', 'reason', 'ended', 'refused', 'pid', 'exit', 'freed')
 drop_output(id)
 redis.call('ZREM', key('unsent'), id)
 redis.call('ZREM', key('queued'), id)
+expect_no_more(id, run.queue)
+-- A queue is first in, first out: what was sent before this run was claimed has left it.
+if not began and whole(run.claimed) and run.queue and run.queue ~= '' then note_gone(run.queue, run.claimed) end
 redis.call('ZREM', key('ended'), id)
 redis.call('ZADD', key('live'), now + lease + (late and visibility or 0), id)
 return { 'go', token, attempt, 0, success() }

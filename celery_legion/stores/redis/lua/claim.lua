@@ -12,7 +12,10 @@ local answers = {}
 if epoch ~= '' then
   local lead = redis.call('HMGET', key('lead'), 'owner', 'epoch')
   if lead[1] ~= owner or lead[2] ~= epoch then
-    for i = 5, #ARGV, FIELDS do answers[#answers + 1] = { 'deposed', '', '' } end
+    for i = 5, #ARGV, FIELDS do
+      local mark = read_mark(ARGV[i])
+      answers[#answers + 1] = { 'deposed', mark and mark.fire or '', '' }
+    end
     return answers
   end
   redis.call('PEXPIRE', key('lead'), tonumber(ARGV[3]))
@@ -31,7 +34,7 @@ local function first_of(held)
   local first, since = held[1], nil
   if #held == 1 then return first end
   for _, id in ipairs(held) do
-    local claimed = tonumber(redis.call('HGET', key('run:' .. id), 'claimed') or now)
+    local claimed = whole(redis.call('HGET', key('run:' .. id), 'claimed')) or now
     if not since or claimed < since then first, since = id, claimed end
   end
   return first

@@ -21,7 +21,7 @@ if ARGV[11] ~= '' then
 end
 finish(id, run, ARGV[3], ARGV[4], tonumber(ARGV[13]), tonumber(ARGV[12]), ARGV[14], tonumber(ARGV[15]))
 if ARGV[3] == 'succeeded' then
-  local last = tonumber(redis.call('HGET', key('wins'), run.job) or '0')
-  if tonumber(run.fire) > last then redis.call('HSET', key('wins'), run.job, run.fire) end
+  local last = whole(redis.call('HGET', key('wins'), run.job)) or 0
+  if (whole(run.fire) or 0) > last then redis.call('HSET', key('wins'), run.job, run.fire) end
 end
 return 1

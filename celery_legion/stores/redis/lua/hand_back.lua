@@ -3,27 +3,33 @@
 local worker = ARGV[1]
 local ids = {}
 for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
-  local run = redis.call('HMGET', key('run:' .. id), 'worker', 'state', 'late', 'accepted', 'attempt', 'ttl', 'visibility', 'deadline', 'lock')
+  local run = redis.call('HMGET', key('run:' .. id), 'worker', 'state', 'late', 'accepted', 'attempt', 'ttl', 'visibility', 'deadline', 'lock', 'queue',
+    'retries')
   if run[1] == worker and run[2] == 'running' then
     if run[3] == '1' then
       redis.call('HSET', key('run:' .. id), 'lease', now, 'accepted', 0, 'asker', '')
-      redis.call('ZADD', key('live'), now + tonumber(run[7]), id)
+      redis.call('ZADD', key('live'), now + (whole(run[7]) or 0), id)
       ids[#ids + 1] = id
     elseif run[4] ~= '1' then
-      redis.call('HSET', key('run:' .. id), 'state', 'sent', 'lease', now, 'attempt', tonumber(run[5]) - 1, 'asker', '', 'token', 0)
+      redis.call('HSET', key('run:' .. id), 'state', 'sent', 'lease', now, 'attempt', (whole(run[5]) or 1) - 1, 'asker', '', 'token', 0)
       redis.call('ZREM', key('live'), id)
-      local over = now + tonumber(run[6])
+      local ttl = whole(run[6]) or 0
+      local over = now + ttl
       local deadline = tonumber(run[8])
       if deadline and deadline < over then over = deadline end
       redis.call('ZADD', key('queued'), over, id)
-      if redis.call('ZSCORE', key('lock:' .. run[9]), id) then hold(run[9], id, now + tonumber(run[6])) end
+      -- The message of a retry is not kept.
+      if run[11] == '0' then expect(id, run[10]) end
+      if run[9] and redis.call('ZSCORE', key('lock:' .. run[9]), id) then hold(run[9], id, now + ttl) end
       ids[#ids + 1] = id
     end
   end
 end
 local info = redis.call('HGET', key('worker'), worker)
 if info then
-  for _, queue in ipairs(cjson.decode(info).queues) do redis.call('ZREM', key('queue:' .. queue), worker) end
+  local read, data = pcall(cjson.decode, info)
+  local queues = read and type(data) == 'table' and type(data.queues) == 'table' and data.queues or {}
+  for _, queue in ipairs(queues) do redis.call('ZREM', key('queue:' .. tostring(queue)), worker) end
 end
 redis.call('ZREM', key('workers'), worker)
 redis.call('HDEL', key('worker'), worker)

@@ -12,6 +12,8 @@ if run.stop then
 end
 local till = tonumber(ARGV[3]) + tonumber(run.ttl)
 redis.call('HSET', key('run:' .. id), 'state', 'retrying', 'lease', till, 'retries', ARGV[4], 'accepted', 0)
+-- The retry's message is another one.
+redis.call('HDEL', key('run:' .. id), 'msg')
 if tonumber(run.limit) > 0 and run.freed ~= '1' then hold(run.lock, id, till) end
 redis.call('ZADD', key('live'), till + (run.late == '1' and tonumber(run.visibility) or 0), id)
 return 1

@@ -2,7 +2,8 @@
 local flat = redis.call('HGETALL', key('pauses'))
 local answer = {}
 for i = 1, #flat, 2 do
-  local till = cjson.decode(flat[i + 1])['until']
+  local read, pause = pcall(cjson.decode, flat[i + 1])
+  local till = read and type(pause) == 'table' and pause['until']
   if type(till) == 'number' and till <= now then
     redis.call('HDEL', key('pauses'), flat[i])
   else

@@ -14,6 +14,9 @@
 --   lock:<name>         zset    run id -> lease end; locks: set of names that may be held
 --   unsent              zset    id of a claimed run -> when
 --   queued              zset    id of a sent run -> when its queue time is over
+--   waiting:<queue>     zset    id of a sent run -> when its message was last sent, or shown by a worker that holds it
+--   missing             zset    id of a sent run -> since when its message is known to have left its queue unseen (a run
+--                               that was sent again has a longer time of grace, "spare", added to it)
 --   live                zset    id of a begun run -> when it is lost
 --   wins                hash    job -> fire time of its last success
 --   owed                zset    id of a debt of hooks -> when it is due; debt:<id>: hash of one debt
@@ -39,11 +42,29 @@ end
 
 local function key(name) return base .. name end
 
+-- The whole number that a field holds, nil if it holds none that fits.
+local function whole(text)
+  return text and #text <= 15 and string.match(text, '^%-?%d+$') and tonumber(text) or nil
+end
+
+-- Count up. A counter that is no number begins anew at the clock, above whatever anybody has seen of it.
+local function count_up(name)
+  local count = redis.pcall('INCR', key(name))
+  if type(count) == 'number' and count < 2 ^ 53 then return count end
+  redis.call('SET', key(name), now)
+  return now
+end
+
+-- A run, or nil. What it lacks, or is no number where one must be, harms no other that the same act is about.
+local MUST = { limit = '1', ttl = '3600000', attempt = '0', lease = false, visibility = false }
 local function load_run(id)
   local flat = redis.call('HGETALL', key('run:' .. id))
   if #flat == 0 then return nil end
-  local run = {}
+  local run = { job = '', lock = '' }
   for i = 1, #flat, 2 do run[flat[i]] = flat[i + 1] end
+  for name, value in pairs(MUST) do
+    if not whole(run[name]) then run[name] = value or nil end
+  end
   return run
 end
 
@@ -74,6 +95,8 @@ local function read_mark(job)
   local text = redis.call('HGET', key('marks'), job)
   if not text then return nil end
   local fire, owner, verdict, holder = string.match(text, '^(%-?%d+)|(.-)|(%a[%a_]*)|(.*)$')
+  -- One that cannot be read, or that no calendar reaches, is none: the leader tells it anew.
+  if not fire or #fire > 14 then return nil end
   return { fire = tonumber(fire), owner = owner, verdict = verdict, holder = holder }
 end
 
@@ -117,8 +140,9 @@ local function write_lapse(job, kind, state, reason, first, last, count, owner, 
   local ledger = key('ledger:' .. job)
   local head = redis.call('LINDEX', ledger, 0)
   if head and string.byte(head) == 123 then
-    local record = cjson.decode(head)
-    if record.state == state and record.reason == reason and record.kind == kind then
+    local read, record = pcall(cjson.decode, head)
+    if read and record.state == state and record.reason == reason and record.kind == kind and tonumber(record.count)
+      and tonumber(record.last) then
       record.count = record.count + count
       if last > record.last then record.last = last end
       record.at = now
@@ -134,24 +158,36 @@ local function write_lapse(job, kind, state, reason, first, last, count, owner, 
   touch(job)
 end
 
+-- Add to the size of all outputs, and return it. One that is no number is counted anew.
+local function weigh(bytes)
+  local total = redis.pcall('INCRBY', key('output_bytes'), bytes)
+  if type(total) == 'number' then return total end
+  total = 0
+  for _, id in ipairs(redis.call('ZRANGE', key('outputs'), 0, -1)) do
+    total = total + redis.call('HSTRLEN', key('run:' .. id), 'output')
+  end
+  redis.call('SET', key('output_bytes'), total)
+  return total
+end
+
 local function drop_output(id)
   redis.call('HDEL', key('run:' .. id), 'partial')
   local size = redis.call('HSTRLEN', key('run:' .. id), 'output')
   if size == 0 then return end
-  local job = redis.call('HGET', key('run:' .. id), 'job')
+  local job = redis.call('HGET', key('run:' .. id), 'job') or ''
   if redis.call('HGET', key('failures'), job) == id then redis.call('HDEL', key('failures'), job) end
   redis.call('LREM', key('outputs:' .. job), 0, id)
   redis.call('HDEL', key('run:' .. id), 'output')
-  redis.call('DECRBY', key('output_bytes'), size)
   redis.call('ZREM', key('outputs'), id)
+  weigh(-size)
 end
 
 -- Keep what a run wrote, and of its job's others the newest and the last failure's, as long as all fit in.
 local function keep_output(id, job, failed, output, kept, total)
   drop_output(id)
   redis.call('HSET', key('run:' .. id), 'output', output)
-  redis.call('INCRBY', key('output_bytes'), #output)
   redis.call('ZADD', key('outputs'), now, id)
+  weigh(#output)
   local list = key('outputs:' .. job)
   redis.call('LREM', list, 0, id)
   redis.call('LPUSH', list, id)
@@ -160,7 +196,7 @@ local function keep_output(id, job, failed, output, kept, total)
   for _, old in ipairs(redis.call('LRANGE', list, kept, -1)) do
     if old ~= spared then drop_output(old) end
   end
-  while tonumber(redis.call('GET', key('output_bytes'))) > total do
+  while weigh(0) > total do
     local oldest = redis.call('ZRANGE', key('outputs'), 0, 0)[1]
     if not oldest then break end
     drop_output(oldest)
@@ -188,6 +224,31 @@ local function trim(job, size)
   end
 end
 
+-- Expect a sent run's message: it is on its way, or a worker has just shown that it holds it.
+local function expect(id, queue)
+  if not queue or queue == '' then return end
+  redis.call('ZREM', key('missing'), id)
+  redis.call('ZADD', key('waiting:' .. queue), now, id)
+end
+
+local function expect_no_more(id, queue)
+  redis.call('ZREM', key('missing'), id)
+  if queue and queue ~= '' then redis.call('ZREM', key('waiting:' .. queue), id) end
+end
+
+-- Most messages that one act notes as gone; the next act goes on.
+local GONE = 500
+
+-- Note that what was sent to a queue before a moment has left it: from now on a run among it is missing, until it begins
+-- or a worker shows its message.
+local function note_gone(queue, before)
+  local waiting = key('waiting:' .. queue)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', '(' .. before, 'LIMIT', 0, GONE)) do
+    redis.call('ZREM', waiting, id)
+    redis.call('ZADD', key('missing'), now + (whole(redis.call('HGET', key('run:' .. id), 'spare')) or 0), id)
+  end
+end
+
 -- Bring a run to its end: every index forgets it, the ledger's record says how, the lock is let go
 -- (or kept until `dying` more milliseconds have passed, while its process may not be dead yet), and its hooks are owed:
 -- to `by` for `lease` ms, who runs them itself, or to anyone.
@@ -195,9 +256,10 @@ local function finish(id, run, state, reason, dedup, dying, by, lease)
   run.state, run.reason, run.ended = state, reason or '', run.ended or now
   if state ~= 'succeeded' and redis.call('HEXISTS', key('run:' .. id), 'output') == 1 then redis.call('HSET', key('failures'), run.job, id) end
   redis.call('HSET', key('run:' .. id), 'state', state, 'reason', run.reason, 'ended', run.ended)
-  redis.call('HDEL', key('run:' .. id), 'msg', 'stop')
+  redis.call('HDEL', key('run:' .. id), 'msg', 'stop', 'spare', 'again')
   redis.call('ZREM', key('unsent'), id)
   redis.call('ZREM', key('queued'), id)
+  expect_no_more(id, run.queue)
   redis.call('ZREM', key('live'), id)
   redis.call('ZADD', key('ended'), now, id)
   if dedup > 0 then redis.call('SET', key('done:' .. id), state, 'PX', dedup) end
@@ -234,118 +296,55 @@ local function admit(id, run, dedup)
   return false
 end
 
--- When nobody has been heard of for a while, the store was away (or nobody was there): workers could not renew, so
--- leases that ended meanwhile say nothing. Each such run gets one more moment to be renewed in, once between two
--- renewals, before anyone may claim its job or call it lost. Every verb that judges leases begins with this.
+-- The clock was set back: leases would last as much longer, and what waits would wait. A retry waits for a moment.
+local function set_back(span)
+  local left = redis.call('PTTL', key('lead'))
+  if left > 0 then redis.call('PEXPIRE', key('lead'), math.max(1, left - span)) end
+  for _, index in ipairs({ 'unsent', 'owed' }) do
+    for _, id in ipairs(redis.call('ZRANGE', key(index), 0, -1)) do redis.call('ZINCRBY', key(index), -span, id) end
+  end
+  for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
+    local run = redis.call('HMGET', key('run:' .. id), 'state', 'lease', 'lock')
+    if run[1] == 'running' and whole(run[2]) then
+      redis.call('HSET', key('run:' .. id), 'lease', tonumber(run[2]) - span)
+      redis.call('ZINCRBY', key('live'), -span, id)
+      local held = run[3] and redis.call('ZSCORE', key('lock:' .. run[3]), id)
+      if held then hold(run[3], id, tonumber(held) - span) end
+    end
+  end
+end
+
+-- When nobody has been heard of for a while, the store was away (or nobody was there), or its clock was set ahead:
+-- workers could not renew, so leases that ended meanwhile say nothing. Each such run gets what was left of its lease
+-- when someone was last heard of, and at least one more moment to be renewed in, once between two renewals, before
+-- anyone may claim its job or call it lost. Every verb that judges leases begins with this.
 local SILENCE, MOMENT = 3000, 10000
+local BACK = 1000
 
 local function hear()
-  local heard = tonumber(redis.call('GET', key('heard')) or now)
+  local heard = whole(redis.call('GET', key('heard'))) or now
   redis.call('SET', key('heard'), now)
+  if heard - now > BACK then return set_back(heard - now) end
   if now - heard < SILENCE then return end
+  -- Nor could they show what they hold.
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('missing'), '-inf', now)) do
+    redis.call('ZADD', key('missing'), now, id)
+  end
   for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
     local run = redis.call('HMGET', key('run:' .. id), 'lease', 'late', 'visibility', 'lock', 'limit', 'revived', 'state',
       'freed')
-    local lease = tonumber(run[1] or 0)
+    local lease = whole(run[1]) or 0
     if run[7] and run[6] ~= '1' and lease > heard and lease < now + MOMENT then
-      redis.call('HSET', key('run:' .. id), 'lease', now + MOMENT, 'revived', 1)
-      redis.call('ZADD', key('live'), now + MOMENT + (run[2] == '1' and tonumber(run[3]) or 0), id)
-      if tonumber(run[5]) > 0 and run[8] ~= '1' then hold(run[4], id, now + MOMENT) end
+      local till = now + math.max(MOMENT, lease - heard)
+      redis.call('HSET', key('run:' .. id), 'lease', till, 'revived', 1)
+      redis.call('ZADD', key('live'), till + (run[2] == '1' and whole(run[3]) or 0), id)
+      if run[4] and (whole(run[5]) or 0) > 0 and run[8] ~= '1' then hold(run[4], id, till) end
     end
   end
-end
-
--- A text as a client can read it: bytes that are no UTF-8 make every byte beyond ASCII a question mark.
-local function readable(text)
-  if not string.find(text, '[\128-\255]') then return text end
-  -- Longer forms than needed, and halves of surrogate pairs.
-  local wrong = string.find(text, '\224[\128-\159]') or string.find(text, '\237[\160-\191]')
-    or string.find(text, '\240[\128-\143]') or string.find(text, '\244[\144-\191]')
-  local rest = string.gsub(text, '[\194-\223][\128-\191]', '.')
-  rest = string.gsub(rest, '[\224-\239][\128-\191][\128-\191]', '.')
-  rest = string.gsub(rest, '[\240-\244][\128-\191][\128-\191][\128-\191]', '.')
-  if not wrong and not string.find(rest, '[\128-\255]') then return text end
-  return (string.gsub(text, '[\128-\255]', '?'))
-end
-
--- What lies in the inbox of other programs' pushes is not bounded, and this server is not only ours: one that is longer
--- than any push may be is put aside unread, a reading ends after so many bytes, and a search after so many requests.
-local LONGEST, READING, TOGETHER, SEARCH = 1100000, 2000000, 100, 1000
-local ASIDES, BODY = 100, 8000
-
--- Keep a request that was taken out of the inbox, with the reason.
-local function keep_aside(id, body, why)
-  local last = BODY
-  -- Cut between two characters.
-  while #body > last and string.find(body, '^[\128-\191]', last + 1) do last = last - 1 end
-  redis.call('LPUSH', key('aside'), cjson.encode({ string.format('%.0f', now), id, string.sub(body, 1, last), why }))
-  redis.call('LTRIM', key('aside'), 0, ASIDES - 1)
-end
-
--- A request in the form of an id, a unit separator and the body. One that lies there as another program has put it gets its id in front: the one in
--- its JSON if that can be one, else a new one, so that it stays the same however often it is read.
-local function identified(text)
-  local given = string.match(text, '^([%w._:-]+)\31')
-  if given and #given <= 128 then return text end
-  local read, data = pcall(cjson.decode, text)
-  local id = read and type(data) == 'table' and data.id
-  if type(id) ~= 'string' or #id > 128 or not string.match(id, '^[%w._:-]+$') then
-    local hex = redis.sha1hex(base .. now .. ' ' .. redis.call('INCR', key('pushes')) .. text)
-    id = string.format('%s-%s-%s-%s-%s', hex:sub(1, 8), hex:sub(9, 12), hex:sub(13, 16), hex:sub(17, 20), hex:sub(21, 32))
-  end
-  return id .. '\31' .. text
-end
-
--- The oldest requests in the inbox, oldest first.
-local function read_inbox(limit)
-  local requests, bytes, last = {}, 0, 0
-  while #requests < limit and bytes < (#requests > 0 and READING or 10 * READING) do
-    local raw = redis.call('LINDEX', key('inbox'), last - 1)
-    if not raw then break end
-    if #raw > LONGEST then
-      -- Not taken out by its content, which would be compared with each.
-      redis.call('LSET', key('inbox'), last - 1, 'gone')
-      redis.call('LREM', key('inbox'), -1, 'gone')
-      local text = identified(readable(string.sub(raw, 1, BODY)))
-      local id, body = string.match(text, '^([^\31]+)\31(.*)$')
-      keep_aside(id, body or '', 'it has ' .. #raw .. ' bytes, which is too long; send a reference to the data')
-      bytes = bytes + #raw
-    else
-      local text = identified(readable(raw))
-      if text ~= raw then redis.call('LSET', key('inbox'), last - 1, text) end
-      requests[#requests + 1] = text
-      bytes, last = bytes + #text, last - 1
-    end
-  end
-  return requests
-end
-
--- Take requests out of the inbox by their ids; returns a list of {id, body}. Those that have been read are its oldest.
-local function take_requests(ids)
-  local wanted, left, found, at, bytes = {}, 0, {}, -1, 0
-  for _, id in ipairs(ids) do
-    if not wanted[id] then wanted[id], left = true, left + 1 end
-  end
-  -- When all are found, as far as they may have been read together: the same id may lie there twice.
-  while at >= -(left > 0 and SEARCH or TOGETHER) and (left > 0 or bytes < READING) do
-    local text = redis.call('LINDEX', key('inbox'), at)
-    if not text then break end
-    bytes = bytes + #text
-    local id = string.match(text, '^([%w._:-]+)\31')
-    if id and wanted[id] then
-      redis.call('LSET', key('inbox'), at, 'gone')
-      redis.call('LREM', key('inbox'), -1, 'gone')
-      found[#found + 1] = { id, string.sub(text, #id + 2) }
-      if wanted[id] == true then wanted[id], left = 'found', left - 1 end
-    else
-      at = at - 1
-    end
-  end
-  return found
 end
 
 local function bump(name)
-  local version = redis.call('INCR', key('version'))
+  local version = count_up('version')
   redis.call('ZADD', key('changed'), version, name)
   redis.call('PUBLISH', key('wake'), name)
   return version

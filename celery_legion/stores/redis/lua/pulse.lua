@@ -1,16 +1,16 @@
 -- pulse: take or renew the lead, register the scheduler, read changes and the inbox.
 -- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid
 -- Returns {epoch or 0, lead owner, lead epoch, app, print, host, pid, ms left, version, changes, requests,
---   number of debts of hooks that are due}
+--   number of debts of hooks that are due, the store's time in ms}
 hear()
 local owner, ttl = ARGV[1], tonumber(ARGV[2])
 local lead = key('lead')
 local holder = redis.call('HGET', lead, 'owner')
 local epoch = 0
 if not holder then
-  epoch = redis.call('INCR', key('epoch'))
+  epoch = count_up('epoch')
 elseif holder == owner then
-  epoch = tonumber(redis.call('HGET', lead, 'epoch'))
+  epoch = tonumber(redis.call('HGET', lead, 'epoch')) or 0
 end
 if epoch > 0 then
   redis.call('HSET', lead, 'owner', owner, 'epoch', epoch, 'app', ARGV[5], 'print', ARGV[6], 'host', ARGV[7], 'pid', ARGV[8])
@@ -24,7 +24,8 @@ for i = 1, #gone do
   redis.call('HDEL', key('scheduler'), gone[i])
 end
 local since = tonumber(ARGV[3])
-local version = tonumber(redis.call('GET', key('version')) or '0')
+local version = tonumber(redis.pcall('GET', key('version')) or '0')
+if not version or not (math.abs(version) < 2 ^ 53) then version = count_up('version') end
 local changes = {}
 if version > since then changes = redis.call('ZRANGEBYSCORE', key('changed'), '(' .. since, '+inf') end
 local requests = {}
@@ -33,4 +34,4 @@ if epoch > 0 and tonumber(ARGV[4]) > 0 then
 end
 local record = redis.call('HMGET', lead, 'owner', 'epoch', 'app', 'print', 'host', 'pid')
 return { epoch, record[1], record[2], record[3], record[4], record[5], record[6], redis.call('PTTL', lead), version, changes, requests,
-  redis.call('ZCOUNT', key('owed'), '-inf', now) }
+  redis.call('ZCOUNT', key('owed'), '-inf', now), now }

@@ -1,5 +1,6 @@
 -- sight: look jobs up and remember those seen for the first time.
--- ARGV: mark ms, then name, fingerprint for each job. Returns mark, anchor for each.
+-- ARGV: mark ms, then name, fingerprint for each job. Returns for each mark, anchor, and whether there was a mark that
+--   cannot be read (0/1).
 local fresh = tonumber(ARGV[1])
 local answer = {}
 for i = 2, #ARGV, 2 do
@@ -8,7 +9,8 @@ for i = 2, #ARGV, 2 do
   local seen = redis.call('HGET', key('sights'), name)
   local anchor, known
   if seen then anchor, known = string.match(seen, '^(%-?%d+)|(.*)$') end
-  if not anchor then anchor = ARGV[1] end
+  if not anchor or #anchor > 14 then anchor, known = ARGV[1], nil end
+  local lost = not mark and redis.call('HEXISTS', key('marks'), name)
   if not mark or (known and known ~= print and mark.fire < fresh) then
     move_mark(name, ARGV[1], '', 'sight', '')
     mark = { fire = fresh }
@@ -16,5 +18,6 @@ for i = 2, #ARGV, 2 do
   if known ~= print then redis.call('HSET', key('sights'), name, anchor .. '|' .. print) end
   answer[#answer + 1] = mark.fire
   answer[#answer + 1] = tonumber(anchor)
+  answer[#answer + 1] = lost or 0
 end
 return answer

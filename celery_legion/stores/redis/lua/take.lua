@@ -4,9 +4,10 @@
 local LIMIT = 5
 local debt = redis.call('HMGET', key('debt:' .. ARGV[1]), 'job', 'record', 'sends', 'by', 'till', 'takes')
 if not debt[1] then return {} end
-if debt[4] ~= '' and debt[4] ~= ARGV[2] and tonumber(debt[5]) > now then return {} end
-local id = cjson.decode(debt[2]).id
-local takes = tonumber(debt[6])
+if debt[4] ~= '' and debt[4] ~= ARGV[2] and (whole(debt[5]) or 0) > now then return {} end
+local read, record = pcall(cjson.decode, debt[2])
+local id = read and type(record) == 'table' and type(record.id) == 'string' and record.id or nil
+local takes = whole(debt[6]) or 0
 if debt[4] ~= ARGV[2] then
   if takes >= LIMIT then
     note_hook_error(id, 'given up: ' .. LIMIT .. ' processes have died or were stuck while they ran the hooks')
