@@ -142,6 +142,6 @@ def read_pause(key: str, name: str, text: str) -> Pause:
         since, until = from_ms(int(data["since"])), moment(data.get("until"))
         return Pause(name=name, since=since, until=until, note=text_of(data.get("note") or ""))
     except UNREADABLE as exc:
-        problem = f"is a pause that cannot be read ({type(exc).__name__}) and pauses all the same; `resume` lifts it"
-        report(key, name, problem, logging.ERROR)
-        return Pause(name=name, since=EPOCH, note="it cannot be read; `resume` lifts it")
+        problem = f"is a pause that cannot be read ({type(exc).__name__}) and pauses all the same"
+        report(key, name, f"{problem}; `celery legion resume` lifts it", logging.ERROR)
+        return Pause(name=name, since=EPOCH, note="it cannot be read")

@@ -74,7 +74,7 @@ redis.call('ZREM', key('unsent'), id)
 redis.call('ZREM', key('queued'), id)
 expect_no_more(id, run.queue)
 -- A queue is first in, first out: what was sent before this run was claimed has left it.
-if not began and whole(run.claimed) and run.queue and run.queue ~= '' then note_gone(run.queue, run.claimed) end
+if not began and run.queue and run.queue ~= '' and whole(run.claimed) then note_gone(run.queue, run.claimed) end
 redis.call('ZREM', key('ended'), id)
 redis.call('ZADD', key('live'), now + lease + (late and visibility or 0), id)
 return { 'go', token, attempt, 0, success() }
