@@ -10,6 +10,7 @@ from celery_legion.control import in_line
 from celery_legion.engine.claims import Claims
 from celery_legion.engine.dispatch import Dispatch
 from celery_legion.engine.publisher import BATCH_LIMIT, Publisher, Send
+from celery_legion.engine.strangers import Strangers
 from celery_legion.errors import BrokerUnavailableError
 from celery_legion.job import Job
 from celery_legion.run import Reason, State
@@ -36,6 +37,7 @@ class Delivery:
         retention: Retention,
         patience: timedelta,
         lost_after: timedelta,
+        strangers: Strangers,
     ) -> None:
         self._store = store
         self._publisher = publisher
@@ -43,6 +45,8 @@ class Delivery:
         self._retention = retention
         self._patience = patience
         self._lost_after = lost_after
+        self._strangers = strangers
+        self._doubted: set[str] = set()
         self._owed: list[str] = []
         self._failure: BrokerUnavailableError | None = None
 
@@ -134,8 +138,8 @@ class Delivery:
         if now > over and not unsent.lost:
             self._miss(unsent, Reason.BROKER)
             return None
-        if unsent.lost and unsent.deadline is not None and now > unsent.deadline:
-            # The reaper ends it: that the broker had it is known.
+        # That the broker had a lost one is known, so the reaper ends it in time.
+        if unsent.lost and ((unsent.deadline is not None and now > unsent.deadline) or self._is_doubtful(unsent)):
             return None
         try:
             dispatch = claims.again(unsent, job)
@@ -146,6 +150,17 @@ class Delivery:
         if dispatch is None:
             self._miss(unsent, Reason.GONE)
         return dispatch
+
+    def _is_doubtful(self, unsent: Unsent) -> bool:
+        """Whether a message that seems to be lost may be executed by a worker that does not report."""
+        doubt = self._strangers.doubt(unsent.queue or "")
+        if doubt is None:
+            self._doubted.clear()
+        elif doubt not in self._doubted:
+            self._doubted.add(doubt)
+            text = "the message of run %s of job %s seems to be lost, but %s: it is not sent again"
+            logger.warning(text, in_line(unsent.id), in_line(unsent.job), in_line(doubt))
+        return doubt is not None
 
     def _miss(self, unsent: Unsent, reason: Reason) -> None:
         logger.error("run %s of %s is missed: %s", in_line(unsent.id), in_line(unsent.job), reason.value)

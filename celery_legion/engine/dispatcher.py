@@ -23,6 +23,7 @@ from celery_legion.engine.delivery import Delivery
 from celery_legion.engine.journal import Journal
 from celery_legion.engine.planning import Planning
 from celery_legion.engine.publisher import Publisher, Send
+from celery_legion.engine.strangers import Strangers
 from celery_legion.job import Job
 from celery_legion.planner import Rules, trigger_print
 from celery_legion.push import PushError
@@ -63,6 +64,7 @@ class Dispatcher:
             retention=context.store_options.retention,
             patience=window,
             lost_after=self.config.run_lease,
+            strangers=Strangers(publisher.consumers, lambda: context.store.workers(), context.clock.monotonic),
         )
         self.debts = Debts(lambda: context.store, publisher, send, self._queue_of)
         rules = Rules(catch_up=self.config.catch_up, window=window, grace=self.config.late_after)

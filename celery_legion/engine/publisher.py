@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 BATCH_LIMIT = 200
 """Most messages between two flushes."""
 
+ANSWERS_WITHIN = 1.0
+"""Seconds for which answers of workers are waited for."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before the broker is tried again: doubled after each failure in a row, up to the longest."""
 
@@ -58,6 +61,23 @@ class Publisher:
     def retry_in(self) -> float:
         """Return the seconds until :meth:`ready`."""
         return max(0.0, self._not_before - self._monotonic())
+
+    def consumers(self) -> dict[str, set[str]]:
+        """Ask all workers by Celery's remote control which queues they consume: queue names by worker.
+
+        Takes a second, for nobody knows how many will answer, on a connection of its own. A broker that fails is
+        one at which nobody answers.
+        """
+        driver = self._app.connection_for_write().transport.driver_type
+        options = self._transport_options(driver)
+        try:
+            with self._app.connection_for_write(connect_timeout=self._timeout, transport_options=options) as connection:
+                connection.ensure_connection(max_retries=0)
+                answers = self._app.control.inspect(timeout=ANSWERS_WITHIN, connection=connection).active_queues()
+        except Exception as exc:
+            logger.warning("workers could not be asked for their queues: %s", exc)
+            return {}
+        return {worker: {queue["name"] for queue in queues} for worker, queues in (answers or {}).items()}
 
     def publish(self, dispatches: Sequence[Dispatch], send: Send) -> list[str]:
         """Send *dispatches* (at most a batch) and return the run ids the broker is known to have.

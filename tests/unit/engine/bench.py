@@ -26,12 +26,16 @@ class FakeClock:
 
 
 class Broker:
-    """Takes what is sent; ``down`` makes it fail, ``poisoned`` names jobs whose message cannot be made."""
+    """Takes what is sent; ``down`` makes it fail, ``poisoned`` names jobs whose message cannot be made.
+
+    ``workers`` are those that answer, and the queues that they consume.
+    """
 
     def __init__(self) -> None:
         self.sent: list[Dispatch] = []
         self.down = False
         self.poisoned: set[str] = set()
+        self.workers = {"w": {"celery"}}
 
     @property
     def ids(self) -> list[str]:

@@ -37,6 +37,9 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
         def ready(self) -> bool:
             return self.monotonic() >= self.not_before
 
+        def consumers(self) -> dict[str, set[str]]:
+            return made.workers
+
         def retry_in(self) -> float:
             return max(0.0, self.not_before - self.monotonic())
 

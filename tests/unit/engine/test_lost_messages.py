@@ -161,3 +161,39 @@ def test_one_whose_job_is_gone_is_sent_as_it_was(
 
     messages: list[Any] = [dispatch.message.args for dispatch in broker.sent]
     assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize(
+    ("workers", "why"),
+    [
+        ({"w": {"celery"}, "old": {"celery"}}, "worker old of queue celery has no Legion(app) and may have it"),
+        ({"w": {"mails"}}, "no worker of queue celery answers Celery's remote control"),
+        ({}, "no worker of queue celery answers Celery's remote control"),
+    ],
+    ids=["a stranger", "another queue", "nobody"],
+)
+def test_where_a_worker_may_have_it_that_does_not_report_it_is_not_sent_again(
+    make: Callable[..., Engine],
+    clock: FakeClock,
+    broker: Broker,
+    store: MemoryStore,
+    caplog: pytest.LogCaptureFixture,
+    workers: dict[str, set[str]],
+    why: str,
+) -> None:
+    broker.workers = workers
+    engine = make()
+    lose(engine, clock, store)
+    for _ in range(30):
+        clock.advance(5 * SECOND)
+        idle(store)
+        engine.tick()
+
+    assert len(broker.sent) == 1
+    assert caplog.text.count(f"seems to be lost, but {why}") == 1
+
+    broker.workers = {"w": {"celery"}, "mailer": {"mails"}}
+    clock.advance(5 * MINUTE)
+    idle(store)
+    engine.tick()
+    assert len(broker.sent) == 2
