@@ -87,15 +87,15 @@ def _push(trial: Trial, ids: list[str], body: str, number: int) -> None:
         for turn in range(10):
             for one in ids:
                 store = open_store(StoreOptions(url=url, prefix="faults", timeout=timedelta(seconds=1)))
-                broken = (turn + number) % 3 > 0
-                if broken:
-                    doors.store.reset_after_request(one.encode())
+                broken = doors.store.reset_after_request(one.encode()) if (turn + number) % 3 else None
                 try:
                     store.push(Request(id=one, body=body))
                 except StoreError:
-                    trial.count("answers_lost")
+                    trial.count("pushes_failed")
                 finally:
                     store.close()
+                if broken is not None and broken.is_set():
+                    trial.count("answers_lost")
     finally:
         doors.close()
 
