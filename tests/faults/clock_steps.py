@@ -28,6 +28,8 @@ from typing import Any
 import redis
 
 from celery_legion.embedded import EmbeddedValkey
+from celery_legion.stores import open_store
+from celery_legion.stores.base import StoreOptions
 from tests.faults.faketime import FakeTime, faked
 from tests.servers.polling import eventually
 from tests.servers.processes import Process, Processes
@@ -99,6 +101,10 @@ class Steps:
             leader = self.processes.beat(APP, env={**self.env, **self.clocks["leader"].env()})
             leader.wait_for("leads with epoch")
             others = [self.processes.beat(APP, env=self.env) for _ in range(2)]
+            # One that has never looked cannot know a step from the truth.
+            seen = open_store(StoreOptions(url=store.url(), prefix="legion:steps"))
+            eventually(lambda: len(seen.schedulers()) == 3, 40, "all three have looked at the clocks")
+            seen.close()
             since = time.time()
             self._sequence([leader, *others])
             until = time.time() - 1.0
