@@ -137,10 +137,13 @@ class Scheduler(beat.Scheduler):
         self.apply_entry(entry, producer=producer)
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
-        """Send one entry, and write on its dispatch how that went: ``apply_entry`` swallows errors.
+        """Send one entry. How a dispatch went is written on it, and the engine says so in a line.
+
+        Celery's ``apply_entry`` would log each error with its whole stack, and swallow it: an outage of the broker would
+        fill the log.
 
         Raises:
-            SchedulingError: It could not be sent.
+            SchedulingError: It could not be sent, and is no dispatch of the engine's.
         """
         dispatch = getattr(entry, "dispatch", None)
         try:
@@ -148,6 +151,7 @@ class Scheduler(beat.Scheduler):
         except Exception as exc:
             if dispatch is not None:
                 dispatch.error = exc
+                return None
             raise beat.SchedulingError(f"job {entry.name} could not be sent: {exc}") from exc
         if dispatch is not None:
             dispatch.accepted = True

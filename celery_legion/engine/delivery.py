@@ -103,6 +103,7 @@ class Delivery:
     def refuse(self, dispatch: Dispatch, error: Exception) -> None:
         """End a run whose message cannot be made or sent for its own sake."""
         logger.error("run %s of %s cannot be sent: %s", in_line(dispatch.run_id), in_line(dispatch.job), error)
+        logger.debug("where it went wrong", exc_info=error)
         outcome = Outcome(state=State.FAILED, reason=Reason.UNSENDABLE, error=f"{type(error).__name__}: {error}")
         self._store().end(dispatch.run_id, 0, outcome, self._retention)
 
