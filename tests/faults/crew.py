@@ -14,7 +14,7 @@ from tests.faults.setup import Setup
 from tests.servers.processes import Process, Processes
 from tests.servers.rabbitmq import RabbitMQ
 
-KOMBU = "restore_unacked"
+KOMBU = "in _connparams"
 """Where kombu's Redis transport fails when a connection is gone, with legion or without."""
 
 
@@ -98,7 +98,7 @@ class Crew:
 
     def _replace(self, member: Member) -> None:
         code = member.process.wait()
-        if member.role == "worker" and code == 1 and KOMBU in member.process.output[-4000:]:
+        if member.role == "worker" and code == 1 and KOMBU in member.process.output[-8000:]:
             self.crashes += 1
         elif code not in member.expected:
             self.strays.append(
