@@ -139,8 +139,8 @@ class Scheduler(beat.Scheduler):
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
         """Send one entry. How a dispatch went is written on it, and the engine says so in a line.
 
-        Celery's ``apply_entry`` would log each error with its whole stack, and swallow it: an outage of the broker would
-        fill the log.
+        Celery's ``apply_entry`` would log each error with its whole stack, and swallow it: a broker's outage would fill
+        the log.
 
         Raises:
             SchedulingError: It could not be sent, and is no dispatch of the engine's.
