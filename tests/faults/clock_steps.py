@@ -47,6 +47,9 @@ STORM = 15
 EARLY = 0.05
 """Seconds by which a run may begin before its fire: clocks of agreeing processes are not read at once."""
 
+AGREEING = 1.0
+"""Seconds by which clocks may differ and still count as agreeing: a clock that drifts passes through them."""
+
 LATE = 7.0
 """Most seconds that a run may be late: the dead leader's lease, a pass, and a busy machine."""
 
@@ -158,13 +161,14 @@ class Steps:
                 expected += len(due)
                 lost += [f"{name} {_at(second)}" for second in due if second not in fires]
         late = [row["began"] - row["fire"] for row in rows if not _guarded(row)]
+        early = EARLY + (AGREEING if self.trial.drift else 0)
         texts = "\n".join(process.output for process in self.processes.started)
         return {
             "slots": expected,
             "runs": len(rows),
             "lost": lost[:20],
             "doubled": doubled[:20],
-            "early": [f"{row['job']} {_at(row['fire'])}" for row in rows if row["began"] < row["fire"] - EARLY][:20],
+            "early": [f"{row['job']} {_at(row['fire'])}" for row in rows if row["began"] < row["fire"] - early][:20],
             "late": [f"{row['job']} {_at(row['fire'])}" for row in rows if row["began"] > row["fire"] + LATE][:20],
             "storm": [name for name, some in runs.items() if _densest(some) > STORM],
             "overlap": _overlaps(runs["guarded"]),

@@ -34,6 +34,8 @@ class Crew:
         self.members: list[Member] = []
         self.strays: list[str] = []
         """What should not have happened to the processes."""
+        self.allowed: set[int] = set()
+        """How any member may end while a scenario does not know yet which one it will be."""
         self.crashes = 0
         """How many workers ended as Celery's do when they lose a Redis broker with messages in their hands."""
         self.deaths: dict[int, float] = {}
@@ -100,7 +102,7 @@ class Crew:
         code = member.process.wait()
         if member.role == "worker" and code == 1 and KOMBU in member.process.output[-8000:]:
             self.crashes += 1
-        elif code not in member.expected:
+        elif code not in member.expected | self.allowed:
             self.strays.append(
                 f"{member.role} {member.pid} ended by itself with {code}:\n{member.process.output[-1500:]}"
             )

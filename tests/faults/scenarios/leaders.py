@@ -49,12 +49,16 @@ def kill_twice(trial: Trial) -> None:
     """Kill a leader, and the next one while it sends again what the first has left."""
     site = trial.site
     site.stand_by(3)
+    # The next leader may be one that does not even run yet.
+    site.allowed = {-signal.SIGKILL}
     site.aims.put(Stage.RESENT.name, signal.SIGKILL)
     _, _, when = hit(trial, Stage.CLAIMED, signal.SIGKILL, -signal.SIGKILL)
     note = site.wait_for_note("hit", after=when, deadline=site.setup.lease + HIT_WITHIN, stage=Stage.RESENT.name)
     site.fault("resent", signal="SIGKILL", pid=note["pid"], epoch=note["epoch"])["wall"] = note["wall"]
     trial.span("after_kill", note["mono"] - when)
     trial.span("after_kill", successor(trial, note["epoch"], note["mono"]))
+    site.stand_by(3)
+    site.allowed = set()
     trial.count("kills", 2)
 
 
