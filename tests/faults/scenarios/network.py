@@ -13,6 +13,10 @@ from tests.servers.proxy import Proxy
 CUTS = (Mode.BLACKHOLE, Mode.DROP, Mode.ONE_WAY_TO_SERVER, Mode.ONE_WAY_TO_CLIENT, Mode.REFUSE)
 LATENCY, RATE = 0.3, 1000.0
 
+CURED_AFTER = 9.0
+"""Seconds beyond a run's lease until a message that was lost has been sent again: a worker looks whether it is idle three
+times a lease, a leader for lost messages each five seconds."""
+
 
 def to_boundary(seconds: float = 1.0, before: float = 0.03) -> None:
     """Wait until a moment before the next boundary of *seconds*, when fires fall due."""
@@ -137,7 +141,7 @@ SCENARIOS = (
         act=worker_cut_off,
         hurt=True,
         noisy=True,
-        recovery=9.0,
+        recovery=CURED_AFTER + 6.0,
         seconds=90,
     ),
     Scenario(
@@ -148,7 +152,7 @@ SCENARIOS = (
         act=all_cut_off,
         hurt=True,
         noisy=True,
-        recovery=9.0,
+        recovery=CURED_AFTER + 8.0,
         seconds=120,
     ),
     Scenario(

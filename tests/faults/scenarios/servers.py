@@ -13,7 +13,7 @@ import redis
 from celery_legion.embedded import EmbeddedValkey
 from tests.faults.notebook import TASKS, Notebook
 from tests.faults.scenario import Scenario, Trial
-from tests.faults.scenarios.network import to_boundary
+from tests.faults.scenarios.network import CURED_AFTER, to_boundary
 from tests.faults.site import Setup
 from tests.servers.polling import eventually
 
@@ -152,7 +152,7 @@ SCENARIOS = (
         act=restarts,
         hurt=True,
         noisy=True,
-        recovery=8.0,
+        recovery=CURED_AFTER + 3.0,
         seconds=100,
     ),
     Scenario(
@@ -163,7 +163,7 @@ SCENARIOS = (
         act=forgetful_broker,
         hurt=True,
         noisy=True,
-        recovery=10.0,
+        recovery=CURED_AFTER + 3.0,
         seconds=70,
     ),
     Scenario(
