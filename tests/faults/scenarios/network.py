@@ -14,8 +14,10 @@ CUTS = (Mode.BLACKHOLE, Mode.DROP, Mode.ONE_WAY_TO_SERVER, Mode.ONE_WAY_TO_CLIEN
 LATENCY, RATE = 0.3, 1000.0
 
 CURED_AFTER = 9.0
-"""Seconds beyond a run's lease until a message that was lost has been sent again: a worker looks whether it is idle three
-times a lease, a leader for lost messages each five seconds."""
+"""Seconds beyond a run's lease until a message that was lost has been sent again.
+
+A worker looks whether it is idle three times a lease, and a leader for lost messages every five seconds.
+"""
 
 
 def to_boundary(seconds: float = 1.0, before: float = 0.03) -> None:
