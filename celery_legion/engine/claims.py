@@ -27,6 +27,14 @@ EXPIRY_GRACE = timedelta(seconds=5)
 """How long after a message's expiry its worker may still say that it has expired."""
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a job's messages go: the *queue*, None if a router does not say; whether they *jump* it by a priority."""
+
+    queue: str | None
+    jumps: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Asked:
     """A claim, and what is dispatched if it is granted (None when it only writes lapses)."""
@@ -47,7 +55,7 @@ class Claims:
         self._config = config
         self._guarded = guarded
         self._hooks_of = hooks_of
-        self._queues: dict[str, str | None] = {}
+        self._routes: dict[str, Route] = {}
         self._schedules: dict[str, tuple[Job, Any]] = {}
 
     def of_plan(self, job: Job, mark: datetime, plan: Plan, now: datetime) -> Iterator[Asked]:
@@ -143,6 +151,7 @@ class Claims:
             message=kept,
             deadline=deadline,
             queue=self.queue(job),
+            jumps=self._route(job).jumps,
             watched=self._guarded,
             owes=self._owes(job),
         )
@@ -182,26 +191,39 @@ class Claims:
 
     def queue(self, job: Job) -> str | None:
         """Return the name of the queue that the job's messages go to, None if a router does not say."""
-        if job.name not in self._queues:
-            self._queues[job.name] = self._route(job)
-        return self._queues[job.name]
+        return self._route(job).queue
 
-    def _route(self, job: Job) -> str | None:
-        given = job.queue or job.options.get("queue")
-        if given is not None:
-            return str(getattr(given, "name", given))
+    def _route(self, job: Job) -> Route:
+        if job.name not in self._routes:
+            options = self._routed(job)
+            usual = self._app.conf.task_default_priority
+            # A broker takes none for the lowest or highest that there is, 0.
+            jumps = (options.get("priority") or 0) != (usual or 0)
+            self._routes[job.name] = Route(_queue_of(options, str(self._app.conf.task_default_queue)), jumps)
+        return self._routes[job.name]
+
+    def _routed(self, job: Job) -> Mapping[str, Any]:
+        """Return the options with which Celery sends the job's messages, with an empty exchange where it cannot say."""
         task = self._app.tasks.get(job.action.task)
         options = {} if task is None else {k: v for k, v in task._get_exec_options().items() if v is not None}
         options.update(job.options)
+        if job.queue is not None:
+            options["queue"] = job.queue
         try:
-            route = self._app.amqp.router.route(options, job.action.task, job.args, dict(job.kwargs), task)
+            routed: Mapping[str, Any] = self._app.amqp.router.route(
+                dict(options), job.action.task, job.args, dict(job.kwargs), task
+            )
         except Exception as exc:
-            logger.debug("no queue is known for job %s: %s", job.name, exc)
-            return None
-        queue = route.get("queue")
-        if queue is None:
-            return None if "exchange" in route else str(self._app.conf.task_default_queue)
-        return str(getattr(queue, "name", queue))
+            logger.debug("no route is known for job %s: %s", job.name, exc)
+            return {"exchange": "", **options}
+        return routed
+
+
+def _queue_of(options: Mapping[str, Any], default: str) -> str | None:
+    queue = options.get("queue")
+    if queue is None:
+        return None if "exchange" in options else default
+    return str(getattr(queue, "name", queue))
 
 
 def _deadline(job: Job, fire: datetime, message: Message) -> datetime | None:

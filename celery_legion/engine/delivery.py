@@ -75,16 +75,22 @@ class Delivery:
             if not self._publisher.ready():
                 return
             batch = dispatches[start : start + BATCH_LIMIT]
-            try:
-                known = self._publisher.publish(batch, self._send)
-            except BrokerUnavailableError as exc:
-                self._failure = exc
-                self.confirm(exc.delivered)
+            if not self._publish(batch):
                 return
-            self.confirm(known)
             for dispatch in batch:
                 if dispatch.error is not None:
                     self.refuse(dispatch, dispatch.error)
+
+    def _publish(self, batch: Sequence[Dispatch]) -> bool:
+        """Publish and confirm one batch; False if the broker does not take it."""
+        try:
+            known = self._publisher.publish(batch, self._send)
+        except BrokerUnavailableError as exc:
+            self._failure = exc
+            self.confirm(exc.delivered)
+            return False
+        self.confirm(known)
+        return True
 
     def attempt(self, publish: Callable[[], object]) -> None:
         """Publish something that is no run; that the broker failed is remembered as it is for runs."""
@@ -107,50 +113,59 @@ class Delivery:
         outcome = Outcome(state=State.FAILED, reason=Reason.UNSENDABLE, error=f"{type(error).__name__}: {error}")
         self._store().end(dispatch.run_id, 0, outcome, self._retention)
 
-    def send_again(self, now: datetime, older_than: timedelta, jobs: Mapping[str, Job], claims: Claims) -> None:
-        """Publish again what was claimed longer than *older_than* ago and never confirmed, or got lost in the broker.
+    def send_again(
+        self, now: datetime, older_than: timedelta, jobs: Mapping[str, Job], claims: Claims, *, lost: bool = True
+    ) -> None:
+        """Publish again what was claimed longer than *older_than* ago and never confirmed, or (if *lost*) got lost.
 
         One never confirmed that is past its deadline, or waits for longer than the catch-up window, ends as
-        ``missed(broker)``; one that nobody can make a message for as ``missed(gone)``.
+        ``missed(broker)``; one that nobody can make a message for as ``missed(gone)``. Looking for what got lost in the
+        broker may take a second, in which the workers are asked.
         """
         self.confirm(())
+        lost_after = self._lost_after if lost else None
         for _ in range(ROUNDS):
             if not self._publisher.ready():
                 return
-            found = self._store().unsent(older_than, BATCH_LIMIT, self._lost_after)
-            dispatches = [
-                (dispatch, unsent.lost)
-                for unsent in found
-                if (dispatch := self._again(unsent, now, jobs.get(unsent.job), claims)) is not None
-            ]
-            unconfirmed = sum(not lost for _, lost in dispatches)
-            if unconfirmed:
-                logger.info("%d claimed runs were never confirmed: sending them again", unconfirmed)
-            self.deliver([dispatch for dispatch, _ in dispatches])
-            for dispatch, lost in dispatches:
-                if lost and dispatch.accepted:
-                    text = "the message of run %s of job %s seems to be lost; it is sent again"
-                    logger.warning(text, in_line(dispatch.run_id), in_line(dispatch.job))
+            found = self._store().unsent(older_than, BATCH_LIMIT, lost_after)
+            self._confirm_again([unsent for unsent in found if not unsent.lost], now, jobs, claims)
+            self._replace([unsent for unsent in found if unsent.lost], now, jobs, claims)
             if len(found) < BATCH_LIMIT or self._publisher.broken:
                 return
 
-    def _again(self, unsent: Unsent, now: datetime, job: Job | None, claims: Claims) -> Dispatch | None:
-        over = unsent.deadline or unsent.fire_time + self._patience
-        if now > over and not unsent.lost:
-            self._miss(unsent, Reason.BROKER)
-            return None
-        # That the broker had a lost one is known, so the reaper ends it in time.
-        if unsent.lost and ((unsent.deadline is not None and now > unsent.deadline) or self._is_doubtful(unsent)):
-            return None
-        try:
-            dispatch = claims.again(unsent, job)
-        except Exception as exc:
-            text = "the message of run %s of %s cannot be made again: %s"
-            logger.error(text, in_line(unsent.id), in_line(unsent.job), exc)
-            dispatch = None
-        if dispatch is None:
-            self._miss(unsent, Reason.GONE)
-        return dispatch
+    def _confirm_again(
+        self, unconfirmed: Sequence[Unsent], now: datetime, jobs: Mapping[str, Job], claims: Claims
+    ) -> None:
+        dispatches = []
+        for unsent in unconfirmed:
+            if now > (unsent.deadline or unsent.fire_time + self._patience):
+                self._miss(unsent, Reason.BROKER)
+            elif (dispatch := _made_again(unsent, jobs, claims)) is None:
+                self._miss(unsent, Reason.GONE)
+            else:
+                dispatches.append(dispatch)
+        if dispatches:
+            logger.info("%d claimed runs were never confirmed: sending them again", len(dispatches))
+            self.deliver(dispatches)
+
+    def _replace(self, missing: Sequence[Unsent], now: datetime, jobs: Mapping[str, Job], claims: Claims) -> None:
+        """Send the messages again that the broker has lost. None is ended here: it had them, and they may turn up."""
+        dispatches = []
+        for unsent in missing:
+            if (unsent.deadline is not None and now > unsent.deadline) or self._is_doubtful(unsent):
+                continue
+            if (dispatch := _made_again(unsent, jobs, claims)) is not None:
+                dispatches.append(dispatch)
+        if not dispatches or not self._publisher.ready():
+            return
+        self._publish(dispatches)
+        for dispatch in dispatches:
+            run, job = in_line(dispatch.run_id), in_line(dispatch.job)
+            if dispatch.accepted:
+                logger.warning("the message of run %s of job %s seems to be lost; it is sent again", run, job)
+            elif dispatch.error is not None:
+                text = "the message of run %s of job %s seems to be lost, and cannot be sent again: %s"
+                logger.error(text, run, job, dispatch.error)
 
     def _is_doubtful(self, unsent: Unsent) -> bool:
         """Whether a message that seems to be lost may be executed by a worker that does not report."""
@@ -166,3 +181,12 @@ class Delivery:
     def _miss(self, unsent: Unsent, reason: Reason) -> None:
         logger.error("run %s of %s is missed: %s", in_line(unsent.id), in_line(unsent.job), reason.value)
         self._store().end(unsent.id, 0, Outcome(state=State.MISSED, reason=reason), self._retention)
+
+
+def _made_again(unsent: Unsent, jobs: Mapping[str, Job], claims: Claims) -> Dispatch | None:
+    try:
+        return claims.again(unsent, jobs.get(unsent.job))
+    except Exception as exc:
+        text = "the message of run %s of %s cannot be made again: %s"
+        logger.error(text, in_line(unsent.id), in_line(unsent.job), exc)
+        return None

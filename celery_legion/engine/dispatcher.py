@@ -215,9 +215,9 @@ class Dispatcher:
         self.delivery.deliver(granted)
         return verdicts
 
-    def send_again(self, now: datetime, older_than: timedelta) -> None:
-        """Send again what was claimed longer than *older_than* ago and never confirmed, or got lost in the broker."""
-        self.delivery.send_again(now, older_than, self.jobs, self.claims)
+    def send_again(self, now: datetime, older_than: timedelta, *, lost: bool = True) -> None:
+        """See :meth:`.Delivery.send_again`."""
+        self.delivery.send_again(now, older_than, self.jobs, self.claims, lost=lost)
 
     def send_hooks(self) -> None:
         """Send hooks that are owed to the workers."""

@@ -186,8 +186,9 @@ class Engine:
         self.epoch = self._last_epoch = epoch
         self._compare_marks(now)
         logger.info("%s leads with epoch %d: %d jobs", self.owner, epoch, len(self._dispatcher.agenda.standings))
-        # Whoever led before may have died between its claims and their messages.
-        self._dispatcher.send_again(now, timedelta(0))
+        # Whoever led before may have died between its claims and their messages. What got lost can wait for the next
+        # look, since asking the workers takes a while; what is due cannot.
+        self._dispatcher.send_again(now, timedelta(0), lost=False)
         self._unsent_at = self.context.clock.monotonic() + UNSENT_EVERY
 
     def _compare_marks(self, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 
 from celery_legion.stores.base import WorkerInfo
@@ -16,14 +17,18 @@ Ask = Callable[[], Mapping[str, Set[str]]]
 class Strangers:
     """Says whether a message that is missing may be in the hands of a worker that does not report.
 
-    The workers of a queue are asked by Celery's remote control, and compared with those that the store knows.
+    The workers are asked by Celery's remote control, all at once and for all queues, which takes a second; and they are
+    compared with those that the store knows.
     """
 
     def __init__(self, ask: Ask, known: Callable[[], Sequence[WorkerInfo]], monotonic: Callable[[], float]) -> None:
         self._ask = ask
         self._known = known
         self._monotonic = monotonic
-        self._answers: dict[str, tuple[float, str | None]] = {}
+        self._workers: dict[str, set[str]] = {}
+        self._answering: Mapping[str, Set[str]] = {}
+        self._asked_at: float | None = None
+        self._doubts: dict[str, tuple[float, str]] = {}
 
     def doubt(self, queue: str) -> str | None:
         """Return why a message of *queue* may not be lost after all, None if it must be; asks again after a while.
@@ -31,15 +36,29 @@ class Strangers:
         Raises:
             StoreUnavailableError: The store could not be asked.
         """
-        until, doubt = self._answers.get(queue, (0.0, None))
-        if self._monotonic() >= until:
-            doubt = self._look(queue)
-            self._answers[queue] = (self._monotonic() + (SURE_FOR if doubt is None else WARY_FOR), doubt)
+        until, known_doubt = self._doubts.get(queue, (0.0, None))
+        if self._monotonic() < until:
+            return known_doubt
+        if self._asked_at is None or self._monotonic() >= self._asked_at + SURE_FOR:
+            self._look()
+        doubt = self._judge(queue)
+        if doubt is not None:
+            self._doubts[queue] = (self._monotonic() + WARY_FOR, doubt)
         return doubt
 
-    def _look(self, queue: str) -> str | None:
-        known = {worker.name for worker in self._known() if queue in worker.queues}
-        answering = {name for name, queues in self._ask().items() if queue in queues}
+    def _look(self) -> None:
+        # One that comes or goes meanwhile is known before or after.
+        before = self._known()
+        self._answering = self._ask()
+        self._workers = defaultdict(set)
+        for worker in (*before, *self._known()):
+            for queue in worker.queues:
+                self._workers[queue].add(worker.name)
+        self._asked_at = self._monotonic()
+
+    def _judge(self, queue: str) -> str | None:
+        known = self._workers.get(queue, set())
+        answering = {name for name, queues in self._answering.items() if queue in queues}
         if strangers := sorted(answering - known):
             return f"worker {strangers[0]} of queue {queue} has no Legion(app) and may have it"
         if not answering:

@@ -118,7 +118,8 @@ class SchedulerStore(Protocol):
     def remind(self, marks: Mapping[str, datetime]) -> list[str]:
         """Move the marks of these jobs up to what the caller knows, never back; returns which were behind.
 
-        For a store that has lost what it had answered, as by a failover to a replica. At most 500 names a call.
+        For a store that has lost what it had answered, as by a failover to a replica: an unknown message of a fire
+        up to there begins (:meth:`RunStore.begin`). At most 500 names a call.
         """
         ...
 
@@ -147,10 +148,11 @@ class SchedulerStore(Protocol):
 
         First those claimed and not confirmed for longer than *older_than*, oldest first. Then, with *lost_after*, those
         whose message must have got lost: a sent run is missing from the moment at which its queue is known to have
-        passed it by, because a run that was claimed after it was sent has begun, or a worker of the queue was idle
-        since; until it begins, a worker renews it (token 0), or it is sent again. Missing for longer than *lost_after*,
-        doubled each time that it was sent again, it is lost; the longest missing come first. A run without a known
-        queue is never lost, nor is the message of a retry.
+        passed it by, because a run that was claimed after it was sent has begun (neither of them jumping the queue),
+        or a worker of the queue was idle since; until it begins, a worker renews it (token 0), or it is sent again.
+        Missing for longer than *lost_after*, doubled each time that it was sent again, it is lost; the longest missing
+        come first. Each is told of once in *lost_after*, so that those that nobody sends again let others through. A
+        run without a known queue is never lost, nor is the message of a retry.
         """
         ...
 

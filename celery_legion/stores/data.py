@@ -107,10 +107,10 @@ class Claim:
     name), ``limit`` how many runs may hold it at once (0 = no lock), ``lock_ttl`` how
     long it de-duplicates before the run has begun. ``message`` is the evaluated message
     as JSON: what is published, now or again. ``deadline`` is the latest moment to begin
-    (None = none); ``queue`` where the message goes, if known. ``watched`` False says that
-    no worker will report on the run: being sent is the last that is known of it, and
-    ``sent`` closes its record as ``sent(unwatched)``. ``owes`` are the endings, of the run and of the lapses, that
-    the job has hooks for.
+    (None = none); ``queue`` where the message goes, if known; ``jumps`` says that it has a priority of its own there,
+    so that it may be delivered before or after its turn. ``watched`` False says that no worker will report on the
+    run: being sent is the last that is known of it, and ``sent`` closes its record as ``sent(unwatched)``. ``owes``
+    are the endings, of the run and of the lapses, that the job has hooks for.
     """
 
     job: str
@@ -125,6 +125,7 @@ class Claim:
     message: str = ""
     deadline: datetime | None = None
     queue: str | None = None
+    jumps: bool = False
     watched: bool = True
     owes: frozenset[State] = frozenset()
 

@@ -22,11 +22,12 @@ class RunStore(Protocol):
         token, if the lock allows: a holder that has not begun loses it and becomes ``skipped(superseded)``;
         when only begun runs hold it, the answer is SUPERSEDED and the run ends as ``skipped(superseded)`` (or
         ``lost(superseded)`` if it had begun before). An unknown id: DUPLICATE if it is in the done memory, SUPERSEDED
-        if its kind is scheduled and its fire is at or below the job's mark, else GO (the store has lost it: it is
-        written anew, and the mark moves). The same delivery (``asker``) that asks again while its lease is alive gets
-        the same GO with the same token. A ticket for another job than the run's, and one that must be known and is
-        not, are REFUSED, and nothing changes. A run that was to be interrupted when it was let go of ends as
-        interrupted, and the answer is DUPLICATE.
+        if its kind is scheduled and its fire is at or below the job's mark and above the mark that the store was first
+        or last told of by :meth:`SchedulerStore.sight` or :meth:`SchedulerStore.remind`: those it would know. Else GO
+        (the store has lost it: it is written anew, and the mark moves up to it). The same delivery (``asker``) that
+        asks again while its lease is alive gets the same GO with the same token. A ticket for another job than the
+        run's, and one that must be known and is not, are REFUSED, and nothing changes. A run that was to be interrupted
+        when it was let go of ends as interrupted, and the answer is DUPLICATE.
         """
         ...
 

@@ -97,6 +97,29 @@ class MissingConformance(Case):
         attend(store, "celery", idle=LONG)
         assert lost(store, NO_TIME) == []
 
+    @pytest.mark.parametrize(("first", "later"), [(True, False), (False, True), (True, True)])
+    def test_a_later_run_says_nothing_where_one_of_the_two_jumps_the_queue(
+        self, store: Store, clock: Advancing, first: bool, later: bool
+    ) -> None:
+        know(store, "a", "b")
+        dispatch(store, replace(fire(1, "a"), jumps=first))
+        clock.advance(2 * self.tick)
+        run(store, replace(fire(1, "b"), jumps=later))
+        assert lost(store, NO_TIME) == []
+        clock.advance(2 * self.tick)
+        attend(store, "celery", idle=self.tick)
+        assert lost(store, NO_TIME) == ["a-1"]
+
+    def test_what_jumps_the_queue_is_shown_and_begins_like_others(self, store: Store, clock: Advancing) -> None:
+        know(store, "a", "b")
+        for name in ("a", "b"):
+            dispatch(store, replace(fire(1, name), jumps=True))
+        clock.advance(2 * self.tick)
+        show(store)
+        start(store, ticket(fire(1, "b")))
+        attend(store, "celery", idle=self.tick)
+        assert lost(store, NO_TIME) == []
+
     def test_only_its_own_queue_matters(self, store: Store, clock: Advancing) -> None:
         know(store, "a", "b", "c")
         dispatch(store, fire(1, "a"))
@@ -189,6 +212,16 @@ class LostConformance(Case):
         assert [one.id for one in found] == ["a-1"]
         assert store.unsent(LONG, 10, NO_TIME) == found
 
+    def test_what_nobody_sends_again_leaves_the_turn_to_others(self, store: Store, clock: Advancing) -> None:
+        self.lose(store, clock, "a")
+        clock.advance(self.tick)
+        self.lose(store, clock, "b")
+        clock.advance(9 * self.tick)
+        span = 8 * self.tick
+        assert [[one.id for one in store.unsent(LONG, 1, span)] for _ in range(3)] == [["a-1"], ["b-1"], []]
+        clock.advance(9 * self.tick)
+        assert [one.id for one in store.unsent(LONG, 1, span)] == ["a-1"]
+
     def test_the_unconfirmed_come_first_then_the_longest_missing(self, store: Store, clock: Advancing) -> None:
         self.lose(store, clock, "b")
         clock.advance(self.tick)
@@ -200,7 +233,7 @@ class LostConformance(Case):
             ("b-1", True),
             ("a-1", True),
         ]
-        assert [one.id for one in store.unsent(NO_TIME, 2, NO_TIME)] == ["c-1", "b-1"]
+        assert [one.lost for one in store.unsent(NO_TIME, 2, NO_TIME)] == [False, True]
         assert [one.id for one in store.unsent(NO_TIME, 1, NO_TIME)] == ["c-1"]
 
     def test_sent_again_it_is_expected_anew_and_nothing_else_changes(self, store: Store, clock: Advancing) -> None:

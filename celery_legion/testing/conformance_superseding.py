@@ -57,13 +57,38 @@ class UnknownConformance(Case):
         assert store.sight({"job": "print"}, minute(9))["job"].mark == minute(3)
         assert grant(store, fire(1)) == [Granted.STALE]
 
-    @pytest.mark.parametrize("number", [-1, 0])
+    @pytest.mark.parametrize("number", [1, 2])
     def test_a_fire_at_or_below_the_mark_is_superseded(self, store: Store, number: int) -> None:
         know(store)
-        lost = replace(fire(1), fire_time=minute(number))
+        grant(store, fire(1), fire(2))
+        lost = replace(fire(number), run_id="lost")
         assert store.begin(ticket(lost)).admission is Admission.SUPERSEDED
-        assert store.get("job-1") is None
-        assert store.states(["job"])["job"].mark == BASE
+        assert store.get("lost") is None
+        assert store.states(["job"])["job"].mark == minute(2)
+
+    @pytest.mark.parametrize("number", [-1, 0])
+    def test_a_fire_from_before_the_store_knew_the_job_begins(self, store: Store, number: int) -> None:
+        know(store)
+        complete(store, fire(1))
+        old = replace(fire(1), run_id="old", fire_time=minute(number))
+        start(store, ticket(old))
+        assert record(store, old).fire_time == minute(number)
+        assert store.states(["job"])["job"].mark == minute(1)
+
+    def test_a_fire_begins_up_to_the_mark_that_the_store_was_told(self, store: Store) -> None:
+        know(store)
+        assert store.remind({"job": minute(5)}) == ["job"]
+        assert store.remind({"job": minute(4)}) == []
+        complete(store, fire(6))
+        start(store, ticket(fire(5)))
+        assert store.begin(ticket(replace(fire(6), run_id="lost"))).admission is Admission.SUPERSEDED
+        assert store.states(["job"])["job"].mark == minute(6)
+
+    def test_a_changed_trigger_is_no_loss(self, store: Store) -> None:
+        know(store)
+        complete(store, fire(1))
+        store.sight({"job": "other"}, minute(3))
+        assert store.begin(ticket(replace(fire(2), run_id="lost"))).admission is Admission.SUPERSEDED
 
     @pytest.mark.parametrize("kind", [Kind.PUSHED, Kind.MANUAL, Kind.BACKFILL])
     def test_what_was_not_scheduled_goes_whatever_the_mark_and_leaves_it(self, store: Store, kind: Kind) -> None:

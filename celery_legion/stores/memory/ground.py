@@ -53,6 +53,7 @@ class Ground:
         self.queues_seen: set[str] = set()
         self.marks: dict[str, Mark] = {}
         self.seen: dict[str, Seen] = {}
+        self.forgotten: dict[str, datetime] = {}
         self.successes: dict[str, datetime] = {}
         self.records: dict[str, deque[Run | LapseRow]] = {}
         self.all_runs: dict[str, Run] = {}
@@ -235,11 +236,14 @@ class Ground:
             self.missing.pop(run.id, None)
             self.expected[run.id] = self.moment
 
-    def note_gone(self, queue: str, before: datetime) -> None:
-        """Note that what was sent to a queue before a moment has left it: who among it shows up nowhere is missing."""
+    def note_gone(self, queue: str, before: datetime, *, jumping: bool) -> None:
+        """Note that what was sent to a queue before a moment has left it: who among it shows up nowhere is missing.
+
+        Runs whose messages jump the queue are among it only if *jumping*.
+        """
         for run_id in [run_id for run_id, shown in self.expected.items() if shown < before]:
             run = self.all_runs[run_id]
-            if run.queue == queue:
+            if run.queue == queue and (jumping or not run.jumps):
                 del self.expected[run_id]
                 self.missing[run_id] = self.moment + run.spare
 

@@ -99,7 +99,7 @@ class Reading(Ground):
         self.queues_seen.update(info.queues)
         if info.idle > NOTHING:
             for queue in info.queues:
-                self.note_gone(queue, self.moment - info.idle)
+                self.note_gone(queue, self.moment - info.idle, jumping=True)
 
     @atomic
     def states(self, names: Sequence[str]) -> dict[str, JobState]:

@@ -37,6 +37,7 @@ class Run:
     reason: str | None = None
     message: str = ""
     queue: str | None = None
+    jumps: bool = False
     deadline: datetime | None = None
     scheduler: str | None = None
     sent_at: datetime | None = None

@@ -51,10 +51,15 @@ class Running(Ground):
             return Admission.DUPLICATE
         if ticket.known:
             return Admission.REFUSED
-        mark = self.marks.get(ticket.job)
-        if ticket.kind is Kind.SCHEDULED and mark is not None and cut(ticket.fire_time) <= mark.fire_time:
-            return Admission.SUPERSEDED
+        if ticket.kind is Kind.SCHEDULED and not self._is_above_mark(ticket):
+            forgotten = self.forgotten.get(ticket.job)
+            if forgotten is None or cut(ticket.fire_time) > forgotten:
+                return Admission.SUPERSEDED
         return None
+
+    def _is_above_mark(self, ticket: Ticket) -> bool:
+        mark = self.marks.get(ticket.job)
+        return mark is None or cut(ticket.fire_time) > mark.fire_time
 
     def _write_anew(self, ticket: Ticket) -> Run:
         run = Run(
@@ -71,7 +76,7 @@ class Running(Ground):
             owes=ticket.owes,
         )
         self.write_run(run)
-        if run.kind is Kind.SCHEDULED:
+        if run.kind is Kind.SCHEDULED and self._is_above_mark(ticket):
             self.marks[run.job] = Mark(fire_time=run.fire_time)
         return run
 
@@ -101,9 +106,9 @@ class Running(Ground):
         self.token = max(self.token + 1, to_ms(self.moment))
         for index in (self.unconfirmed, self.queued, self.expected, self.missing, self.ended):
             index.pop(run.id, None)
-        if not run.begun and run.queue:
+        if not run.begun and run.queue and not run.jumps:
             # A queue is first in, first out: what was sent before this run was claimed has left it.
-            self.note_gone(run.queue, run.claimed_at)
+            self.note_gone(run.queue, run.claimed_at, jumping=False)
         run.state, run.reason, run.ended_at, run.again = State.RUNNING, None, None, None
         run.token, run.attempt = self.token, run.attempt + 1
         run.started_at = run.started_at or self.moment

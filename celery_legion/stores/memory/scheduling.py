@@ -75,6 +75,8 @@ class Scheduling(Ground):
         for name, fingerprint in prints.items():
             seen, old = self.seen.get(name), self.marks.get(name)
             changed = seen is not None and seen.fingerprint != fingerprint
+            if old is None:
+                self.forgotten[name] = fresh
             if old is None or (changed and old.fire_time < fresh):
                 old = self.marks[name] = Mark(fire_time=fresh)
             if seen is None or changed:
@@ -90,6 +92,7 @@ class Scheduling(Ground):
             old = self.marks.get(name)
             if old is None or old.fire_time < cut(mark):
                 self.marks[name] = Mark(fire_time=cut(mark))
+                self.forgotten[name] = cut(mark)
                 behind.append(name)
         return behind
 
@@ -183,6 +186,7 @@ class Scheduling(Ground):
             written=self.written(),
             message=claim.message,
             queue=claim.queue,
+            jumps=claim.jumps,
             deadline=cut_or_none(claim.deadline),
             scheduler=owner,
             watched=claim.watched,
@@ -226,6 +230,8 @@ class Scheduling(Ground):
                 run = self.all_runs[run_id]
                 # Each time it is sent again it gets twice the time: the guess may be wrong.
                 run.again = 2 * run.spare + lost_after
+                # Whoever does not send it again leaves the turn to others.
+                self.missing[run_id] = self.moment
                 answer.append(self._unsent(run, lost=True))
         return answer
 

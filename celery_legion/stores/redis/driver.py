@@ -353,4 +353,5 @@ def _claim_args(claim: Claim) -> tuple[str | int, ...]:
         _text(claim.queue),
         int(claim.watched),
         _owes(claim.owes),
+        int(claim.jumps),
     )

@@ -28,7 +28,7 @@ class FakeClock:
 class Broker:
     """Takes what is sent; ``down`` makes it fail, ``poisoned`` names jobs whose message cannot be made.
 
-    ``workers`` are those that answer, and the queues that they consume.
+    ``workers`` are those that answer, and the queues that they consume; ``asked`` counts how often they were asked.
     """
 
     def __init__(self) -> None:
@@ -36,6 +36,7 @@ class Broker:
         self.down = False
         self.poisoned: set[str] = set()
         self.workers = {"w": {"celery"}}
+        self.asked = 0
 
     @property
     def ids(self) -> list[str]:

@@ -38,6 +38,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
             return self.monotonic() >= self.not_before
 
         def consumers(self) -> dict[str, set[str]]:
+            made.asked += 1
             return made.workers
 
         def retry_in(self) -> float:

@@ -35,6 +35,13 @@ def lose(engine: Engine, clock: FakeClock, store: MemoryStore) -> None:
     idle(store)
 
 
+def look(engine: Engine, clock: FakeClock) -> None:
+    """Let the engine lead, and some seconds later look for what got lost."""
+    engine.tick()
+    clock.advance(6 * SECOND)
+    engine.tick()
+
+
 def test_it_is_sent_again_once_it_is_missing_for_a_lease(
     make: Callable[..., Engine],
     clock: FakeClock,
@@ -121,26 +128,31 @@ def test_while_the_broker_is_away_it_waits(
     engine = make()
     lose(engine, clock, store)
     broker.down = True
-    clock.advance(LEASE + 6 * SECOND)
-    engine.tick()
+    clock.advance(LEASE)
+    look(engine, clock)
     assert SAID not in caplog.text
     broker.down = False
-    clock.advance(6 * SECOND)
-    engine.tick()
+    clock.advance(LEASE)
+    look(engine, clock)
 
     assert len(broker.sent) == 2
     assert caplog.text.count(SAID) == 1
 
 
-def test_the_next_leader_sends_it_at_once(
+def test_the_next_leader_sends_it_once_it_has_sent_what_is_due(
     make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore
 ) -> None:
     first, second = make(), make()
     lose(first, clock, store)
     clock.advance(LEASE + SECOND)
     second.tick()
+    asked = broker.asked
+    assert second.epoch is not None
+    clock.advance(5 * SECOND)
+    second.tick()
 
-    assert len(broker.sent) == 2
+    assert broker.ids == broker.ids[:1] * 2
+    assert (asked, broker.asked) == (0, 1)
 
 
 def test_a_one_shot_sends_it(make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore) -> None:
@@ -152,48 +164,44 @@ def test_a_one_shot_sends_it(make: Callable[..., Engine], clock: FakeClock, brok
     assert len(broker.sent) == 2
 
 
-def test_one_whose_job_is_gone_is_sent_as_it_was(
-    make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore
-) -> None:
-    lose(make(j={"task": "t", "schedule": 60, "args": (1,)}), clock, store)
-    clock.advance(LEASE + SECOND)
-    make(other={"task": "t", "schedule": 3600}).tick()
-
-    messages: list[Any] = [dispatch.message.args for dispatch in broker.sent]
-    assert messages[0] == messages[1]
-
-
-@pytest.mark.parametrize(
-    ("workers", "why"),
-    [
-        ({"w": {"celery"}, "old": {"celery"}}, "worker old of queue celery has no Legion(app) and may have it"),
-        ({"w": {"mails"}}, "no worker of queue celery answers Celery's remote control"),
-        ({}, "no worker of queue celery answers Celery's remote control"),
-    ],
-    ids=["a stranger", "another queue", "nobody"],
-)
-def test_where_a_worker_may_have_it_that_does_not_report_it_is_not_sent_again(
+def test_one_that_cannot_be_sent_again_is_not_ended_since_the_broker_had_it(
     make: Callable[..., Engine],
     clock: FakeClock,
     broker: Broker,
     store: MemoryStore,
     caplog: pytest.LogCaptureFixture,
-    workers: dict[str, set[str]],
-    why: str,
 ) -> None:
-    broker.workers = workers
     engine = make()
     lose(engine, clock, store)
-    for _ in range(30):
-        clock.advance(5 * SECOND)
-        idle(store)
-        engine.tick()
+    broker.poisoned = {"j"}
+    clock.advance(LEASE)
+    look(engine, clock)
+
+    assert "seems to be lost, and cannot be sent again: no JSON" in caplog.text
+    assert history(store)[-1] == ("sent", None, 1)
+
+
+def test_one_that_nobody_can_make_a_message_for_is_not_ended_either(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore
+) -> None:
+    lose(make(), clock, store)
+    for run in store.all_runs.values():
+        run.message = ""
+    other = make(other={"task": "t", "schedule": 3600})
+    clock.advance(LEASE + SECOND)
+    look(other, clock)
 
     assert len(broker.sent) == 1
-    assert caplog.text.count(f"seems to be lost, but {why}") == 1
+    assert history(store) == [("sent", None, 1)]
 
-    broker.workers = {"w": {"celery"}, "mailer": {"mails"}}
-    clock.advance(5 * MINUTE)
-    idle(store)
-    engine.tick()
-    assert len(broker.sent) == 2
+
+def test_one_whose_job_is_gone_is_sent_as_it_was(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore
+) -> None:
+    lose(make(j={"task": "t", "schedule": 60, "args": (1,)}), clock, store)
+    clock.advance(LEASE + SECOND)
+    other = make(other={"task": "t", "schedule": 3600})
+    look(other, clock)
+
+    messages: list[Any] = [dispatch.message.args for dispatch in broker.sent]
+    assert messages[0] == messages[1]

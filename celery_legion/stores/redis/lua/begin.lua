@@ -16,8 +16,12 @@ if not run then
   if ARGV[16] == '1' then return { 'refused', 0, 0, 0, '' } end
   if kind == 'scheduled' then
     local mark = read_mark(job)
-    if mark and fire <= mark.fire then return { 'superseded', 0, 0, 0, '' } end
-    move_mark(job, ARGV[3], '', 'run', '')
+    local forgotten = whole(redis.call('HGET', key('forgotten'), job))
+    if not mark or fire > mark.fire then
+      move_mark(job, ARGV[3], '', 'run', '')
+    elseif not forgotten or fire > forgotten then
+      return { 'superseded', 0, 0, 0, '' }
+    end
   end
   run = { job = job, kind = kind, fire = ARGV[3], state = 'sent', lock = lock, limit = limit, ttl = ttl, attempt = 0, token = 0,
     owes = ARGV[15], claimed = now }
@@ -72,9 +76,13 @@ redis.call('HDEL', key('run:' .. id), 'again', 'reason', 'ended', 'refused', 'pi
 drop_output(id)
 redis.call('ZREM', key('unsent'), id)
 redis.call('ZREM', key('queued'), id)
-expect_no_more(id, run.queue)
--- A queue is first in, first out: what was sent before this run was claimed has left it.
-if not began and run.queue and run.queue ~= '' and whole(run.claimed) then note_gone(run.queue, run.claimed) end
+expect_no_more(id, run)
+-- A queue is first in, first out: what was sent before this run was claimed has left it, by one and the same clock.
+local waiting = lane(run.queue, run.jumps)
+if not began and waiting and run.jumps ~= '1' then
+  local claimed = whole(run.claimed)
+  if claimed and claimed <= now then note_gone(waiting, claimed) end
+end
 redis.call('ZREM', key('ended'), id)
 redis.call('ZADD', key('live'), now + lease + (late and visibility or 0), id)
 return { 'go', token, attempt, 0, success() }

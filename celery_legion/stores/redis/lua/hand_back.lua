@@ -4,7 +4,7 @@ local worker = ARGV[1]
 local ids = {}
 for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
   local run = redis.call('HMGET', key('run:' .. id), 'worker', 'state', 'late', 'accepted', 'attempt', 'ttl', 'visibility', 'deadline', 'lock', 'queue',
-    'retries')
+    'retries', 'jumps')
   if run[1] == worker and run[2] == 'running' then
     if run[3] == '1' then
       redis.call('HSET', key('run:' .. id), 'lease', now, 'accepted', 0, 'asker', '')
@@ -19,7 +19,7 @@ for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
       if deadline and deadline < over then over = deadline end
       redis.call('ZADD', key('queued'), over, id)
       -- The message of a retry is not kept.
-      if run[11] == '0' then expect(id, run[10]) end
+      if run[11] == '0' then expect(id, run[10], run[12]) end
       if run[9] and redis.call('ZSCORE', key('lock:' .. run[9]), id) then hold(run[9], id, now + ttl) end
       ids[#ids + 1] = id
     end

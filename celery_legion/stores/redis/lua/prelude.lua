@@ -7,6 +7,7 @@
 --   schedulers          zset    owner -> lease end; scheduler: hash owner -> JSON
 --   marks               hash    job -> "fire ms|owner|verdict|holder" of the last accounted fire
 --   sights              hash    job -> "anchor ms|trigger's fingerprint"
+--   forgotten           hash    job -> fire ms up to which there may be runs that this store has never heard of, or lost
 --   run:<id>            hash    one run
 --   ledger:<job>        list    newest first: a run's id, or a lapse as JSON
 --   recent              zset    job -> time of its newest record
@@ -15,6 +16,7 @@
 --   unsent              zset    id of a claimed run -> when
 --   queued              zset    id of a sent run -> when its queue time is over
 --   waiting:<queue>     zset    id of a sent run -> when its message was last sent, or shown by a worker that holds it
+--   jumping:<queue>     zset    the same, of messages with a priority of their own: their queue is no queue to them
 --   missing             zset    id of a sent run -> since when its message is known to have left its queue unseen (a run
 --                               that was sent again has a longer time of grace, "spare", added to it)
 --   live                zset    id of a begun run -> when it is lost
@@ -56,7 +58,7 @@ local function count_up(name)
 end
 
 -- A run, or nil. What it lacks, or is no number where one must be, harms no other that the same act is about.
-local MUST = { limit = '1', ttl = '3600000', attempt = '0', lease = false, visibility = false }
+local MUST = { limit = '1', ttl = '3600000', attempt = '0', token = '0', retries = '0', lease = false, visibility = false }
 local function load_run(id)
   local flat = redis.call('HGETALL', key('run:' .. id))
   if #flat == 0 then return nil end
@@ -224,25 +226,32 @@ local function trim(job, size)
   end
 end
 
--- Expect a sent run's message: it is on its way, or a worker has just shown that it holds it.
-local function expect(id, queue)
-  if not queue or queue == '' then return end
-  redis.call('ZREM', key('missing'), id)
-  redis.call('ZADD', key('waiting:' .. queue), now, id)
+-- Where a sent run waits, or nil where its queue is not known.
+local function lane(queue, jumps)
+  if not queue or queue == '' then return nil end
+  return key((jumps == '1' and 'jumping:' or 'waiting:') .. queue)
 end
 
-local function expect_no_more(id, queue)
+-- Expect a sent run's message: it is on its way, or a worker has just shown that it holds it.
+local function expect(id, queue, jumps)
+  local waiting = lane(queue, jumps)
+  if not waiting then return end
   redis.call('ZREM', key('missing'), id)
-  if queue and queue ~= '' then redis.call('ZREM', key('waiting:' .. queue), id) end
+  redis.call('ZADD', waiting, now, id)
+end
+
+local function expect_no_more(id, run)
+  redis.call('ZREM', key('missing'), id)
+  local waiting = lane(run.queue, run.jumps)
+  if waiting then redis.call('ZREM', waiting, id) end
 end
 
 -- Most messages that one act notes as gone; the next act goes on.
 local GONE = 500
 
--- Note that what was sent to a queue before a moment has left it: from now on a run among it is missing, until it begins
+-- Note that what waited before a moment has left its queue: from now on a run among it is missing, until it begins
 -- or a worker shows its message.
-local function note_gone(queue, before)
-  local waiting = key('waiting:' .. queue)
+local function note_gone(waiting, before)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', '(' .. before, 'LIMIT', 0, GONE)) do
     redis.call('ZREM', waiting, id)
     redis.call('ZADD', key('missing'), now + (whole(redis.call('HGET', key('run:' .. id), 'spare')) or 0), id)
@@ -259,7 +268,7 @@ local function finish(id, run, state, reason, dedup, dying, by, lease)
   redis.call('HDEL', key('run:' .. id), 'msg', 'stop', 'spare', 'again')
   redis.call('ZREM', key('unsent'), id)
   redis.call('ZREM', key('queued'), id)
-  expect_no_more(id, run.queue)
+  expect_no_more(id, run)
   redis.call('ZREM', key('live'), id)
   redis.call('ZADD', key('ended'), now, id)
   if dedup > 0 then redis.call('SET', key('done:' .. id), state, 'PX', dedup) end
@@ -296,20 +305,39 @@ local function admit(id, run, dedup)
   return false
 end
 
--- The clock was set back: leases would last as much longer, and what waits would wait. A retry waits for a moment.
+-- The clock was set back: leases would last as much longer, and what waits would wait. A retry waits for a moment, and
+-- a deadline is one; those stay.
 local function set_back(span)
   local left = redis.call('PTTL', key('lead'))
   if left > 0 then redis.call('PEXPIRE', key('lead'), math.max(1, left - span)) end
-  for _, index in ipairs({ 'unsent', 'owed' }) do
+  for _, index in ipairs({ 'unsent', 'missing', 'owed', 'schedulers', 'workers' }) do
     for _, id in ipairs(redis.call('ZRANGE', key(index), 0, -1)) do redis.call('ZINCRBY', key(index), -span, id) end
   end
+  for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do
+    local serving = key('queue:' .. queue)
+    for _, worker in ipairs(redis.call('ZRANGE', serving, 0, -1)) do redis.call('ZINCRBY', serving, -span, worker) end
+  end
+  for _, id in ipairs(redis.call('ZRANGE', key('owed'), 0, -1)) do
+    local till = whole(redis.call('HGET', key('debt:' .. id), 'till'))
+    if till then redis.call('HSET', key('debt:' .. id), 'till', till - span) end
+  end
+  for _, id in ipairs(redis.call('ZRANGE', key('queued'), 0, -1)) do
+    local run = redis.call('HMGET', key('run:' .. id), 'deadline', 'queue', 'jumps')
+    if redis.call('ZSCORE', key('queued'), id) ~= run[1] then redis.call('ZINCRBY', key('queued'), -span, id) end
+    local waiting = lane(run[2], run[3])
+    if waiting and redis.call('ZSCORE', waiting, id) then redis.call('ZINCRBY', waiting, -span, id) end
+  end
   for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
-    local run = redis.call('HMGET', key('run:' .. id), 'state', 'lease', 'lock')
+    local run = redis.call('HMGET', key('run:' .. id), 'state', 'lease')
     if run[1] == 'running' and whole(run[2]) then
       redis.call('HSET', key('run:' .. id), 'lease', tonumber(run[2]) - span)
       redis.call('ZINCRBY', key('live'), -span, id)
-      local held = run[3] and redis.call('ZSCORE', key('lock:' .. run[3]), id)
-      if held then hold(run[3], id, tonumber(held) - span) end
+    end
+  end
+  for _, name in ipairs(redis.call('SMEMBERS', key('locks'))) do
+    for _, id in ipairs(redis.call('ZRANGE', key('lock:' .. name), 0, -1)) do
+      local till = redis.call('ZSCORE', key('lock:' .. name), id)
+      if till and redis.call('HGET', key('run:' .. id), 'state') ~= 'retrying' then hold(name, id, tonumber(till) - span) end
     end
   end
 end

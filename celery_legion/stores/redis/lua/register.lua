@@ -7,7 +7,10 @@ for i = 5, #ARGV do
   redis.call('ZREMRANGEBYSCORE', key('queue:' .. ARGV[i]), '-inf', now)
   redis.call('ZADD', key('queue:' .. ARGV[i]), till, worker)
   redis.call('SADD', key('queues'), ARGV[i])
-  if idle > 0 then note_gone(ARGV[i], now - idle) end
+  if idle > 0 then
+    note_gone(key('waiting:' .. ARGV[i]), now - idle)
+    note_gone(key('jumping:' .. ARGV[i]), now - idle)
+  end
 end
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', now)) do
   redis.call('ZREM', key('workers'), gone)

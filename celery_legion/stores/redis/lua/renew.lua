@@ -25,7 +25,7 @@ local function renew_queued(id, run)
     local deadline = tonumber(run.deadline)
     if deadline and deadline < till then till = deadline end
     redis.call('ZADD', key('queued'), till, id)
-    expect(id, run.queue)
+    expect(id, run.queue, run.jumps)
   end
   return 'ok'
 end

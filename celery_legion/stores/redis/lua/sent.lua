@@ -14,12 +14,12 @@ for i = 2, #ARGV do
       if deadline and deadline < over then over = deadline end
       redis.call('HSET', key('run:' .. id), 'state', 'sent')
       redis.call('ZADD', key('queued'), over, id)
-      expect(id, run.queue)
+      expect(id, run.queue, run.jumps)
     elseif run.state == 'sent' and run.again then
       -- Found lost, and sent once more; its queue time stays what it was.
       redis.call('HSET', key('run:' .. id), 'spare', run.again)
       redis.call('HDEL', key('run:' .. id), 'again')
-      expect(id, run.queue)
+      expect(id, run.queue, run.jumps)
     end
   end
 end

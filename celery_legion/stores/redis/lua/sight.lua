@@ -12,6 +12,7 @@ for i = 2, #ARGV, 2 do
   if not anchor or #anchor > 14 then anchor, known = ARGV[1], nil end
   local lost = not mark and redis.call('HEXISTS', key('marks'), name)
   if not mark or (known and known ~= print and mark.fire < fresh) then
+    if not mark then redis.call('HSET', key('forgotten'), name, ARGV[1]) end
     move_mark(name, ARGV[1], '', 'sight', '')
     mark = { fire = fresh }
   end

@@ -1,0 +1,112 @@
+"""Messages that seem to be lost where a worker may have them that does not report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from celery_legion.engine import Engine
+from celery_legion.stores.base import WorkerInfo
+from celery_legion.stores.memory import MemoryStore
+from tests.unit.engine.bench import MINUTE, Broker, FakeClock
+
+SECOND = timedelta(seconds=1)
+LEASE = timedelta(seconds=60)
+
+
+def idle(store: MemoryStore, *queues: str) -> None:
+    """Let the queues' worker say that nothing is in them."""
+    store.register(WorkerInfo(name="w", queues=queues or ("celery",), version="1", pid=1, idle=SECOND), 5 * MINUTE)
+
+
+def look(engine: Engine, clock: FakeClock) -> None:
+    """Let the engine lead, and some seconds later look for what got lost."""
+    engine.tick()
+    clock.advance(6 * SECOND)
+    engine.tick()
+
+
+def lose(engine: Engine, clock: FakeClock, store: MemoryStore, *queues: str) -> None:
+    """Let each job have a run sent, and its message get lost."""
+    engine.tick()
+    clock.advance(MINUTE)
+    engine.tick()
+    clock.advance(2 * SECOND)
+    idle(store, *queues)
+
+
+@pytest.mark.parametrize(
+    ("workers", "why"),
+    [
+        ({"w": {"celery"}, "old": {"celery"}}, "worker old of queue celery has no Legion(app) and may have it"),
+        ({"w": {"mails"}}, "no worker of queue celery answers Celery's remote control"),
+        ({}, "no worker of queue celery answers Celery's remote control"),
+    ],
+    ids=["a stranger", "another queue", "nobody"],
+)
+def test_where_a_worker_may_have_it_that_does_not_report_it_is_not_sent_again(
+    make: Callable[..., Engine],
+    clock: FakeClock,
+    broker: Broker,
+    store: MemoryStore,
+    caplog: pytest.LogCaptureFixture,
+    workers: dict[str, set[str]],
+    why: str,
+) -> None:
+    broker.workers = workers
+    engine = make()
+    lose(engine, clock, store)
+    for _ in range(30):
+        clock.advance(5 * SECOND)
+        idle(store)
+        engine.tick()
+
+    assert len(broker.sent) == 1
+    assert caplog.text.count(f"seems to be lost, but {why}") == 1
+
+    broker.workers = {"w": {"celery"}, "mailer": {"mails"}}
+    clock.advance(5 * MINUTE)
+    idle(store)
+    look(engine, clock)
+    assert len(broker.sent) == 2
+
+
+def test_many_of_them_do_not_keep_others_from_being_sent_again(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore
+) -> None:
+    queues = {f"strange{number}": "strange" for number in range(450)} | {"fine": "fine"}
+    engine = make(
+        **{name: {"task": "t", "schedule": 3600, "options": {"queue": queue}} for name, queue in queues.items()}
+    )
+    broker.workers = {"w": {"strange", "fine"}, "old": {"strange"}}
+    engine.tick()
+    clock.advance(60 * MINUTE)
+    engine.tick()
+    clock.advance(2 * SECOND)
+    idle(store, "strange", "fine")
+    # The fine one is the last to be missing.
+    store.missing["fine"] = store.missing.pop(run := next(r.id for r in store.all_runs.values() if r.job == "fine"))
+    store.missing[run] = store.missing.pop("fine") + SECOND
+    sent = len(broker.sent)
+    clock.advance(LEASE)
+    look(engine, clock)
+
+    assert [dispatch.job for dispatch in broker.sent[sent:]] == ["fine"]
+
+
+def test_the_workers_are_asked_once_for_all_queues(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore
+) -> None:
+    queues = [f"q{number}" for number in range(30)]
+    engine = make(**{queue: {"task": "t", "schedule": 60, "options": {"queue": queue}} for queue in queues})
+    broker.workers = {"w": set(queues), "old": {"q7"}}
+    lose(engine, clock, store, *queues)
+    sent = len(broker.sent)
+    clock.advance(LEASE)
+    look(engine, clock)
+
+    again = {dispatch.job for dispatch in broker.sent[:sent]} & {dispatch.job for dispatch in broker.sent[sent:]}
+    assert again == set(queues) - {"q7"}
+    assert broker.asked == 1
