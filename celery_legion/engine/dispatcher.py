@@ -97,13 +97,21 @@ class Dispatcher:
             logger.error("job %s has no next fire: %s", name, problem)
 
     def tell_marks(self) -> None:
-        """Tell a store that has lost what it knew where all jobs stood."""
+        """Tell a store that has lost what it knew where all jobs stand on the agenda."""
+        logger.warning("the store has lost what it knew; it is told where %d jobs stand", len(self.agenda.standings))
         standings: dict[datetime, list[Standing]] = defaultdict(list)
         for standing in self.agenda.standings.values():
             standings[standing.mark].append(standing)
         for mark, some in standings.items():
-            for part in chunks(some, SIGHT_LIMIT):
-                self._tell(mark, part)
+            self._tell(mark, some)
+
+    def tell_floor(self, floor: datetime) -> None:
+        """Tell a store that has lost what it knew that all fires up to *floor* were another's to claim."""
+        for some in chunks([job.name for job in self.jobs.values() if job.enabled], SIGHT_LIMIT):
+            behind = self.context.store.remind(dict.fromkeys(some, floor))
+            if behind:
+                text = "the store has lost the marks of %d jobs; their fires up to %s are taken for sent"
+                logger.warning(text, len(behind), floor.isoformat(timespec="seconds"))
 
     def claim_due(self, due: Sequence[Standing], now: datetime, epoch: int | None) -> int:
         """Claim what is due of these standings and send it; return how many runs were claimed.
@@ -249,14 +257,14 @@ class Dispatcher:
         """Tell a store that has lost its marks where these jobs stood: no fire is lost or doubled with them."""
         logger.warning("the store has lost the marks of %d jobs; it is told them again", len(standings))
         self._tell(mark, standings)
-        for some in chunks(standings, SIGHT_LIMIT):
-            self.context.store.remind({standing.job.name: mark for standing in some})
         for standing in standings:
             self.agenda.settle(standing, mark)
 
-    def _tell(self, mark: datetime, standings: Sequence[Standing]) -> dict[str, Sight]:
-        prints = {standing.job.name: trigger_print(standing.job.trigger) for standing in standings}
-        return self.context.store.sight(prints, mark)
+    def _tell(self, mark: datetime, standings: Sequence[Standing]) -> None:
+        for some in chunks(standings, SIGHT_LIMIT):
+            # First by sight: an interval's anchor is the mark then, which keeps its rhythm.
+            self.context.store.sight({one.job.name: trigger_print(one.job.trigger) for one in some}, mark)
+            self.context.store.remind({one.job.name: mark for one in some})
 
     def _queue_of(self, name: str) -> str | None:
         job = self.jobs.get(name)

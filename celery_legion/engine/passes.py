@@ -13,6 +13,7 @@ from celery_legion.engine.clocks import Clocks
 from celery_legion.engine.dispatcher import INBOX_LIMIT, DeposedError, Dispatcher
 from celery_legion.engine.one_shot import STUCK_AFTER
 from celery_legion.engine.publisher import Send
+from celery_legion.engine.witness import Witness
 from celery_legion.errors import ForeignLeaderError, LegionError, StoreError
 from celery_legion.job import Job
 from celery_legion.stores.base import CLAIM_LIMIT, Pulse, SchedulerInfo
@@ -24,6 +25,9 @@ LONGEST_WAIT = 1.0
 
 ROUNDS = 10
 """Most claims in one pass: after 2 000 fires the lead is renewed and the inbox read."""
+
+LISTENING = 1.5 * LONGEST_WAIT
+"""Seconds for which the next leader of a store that has lost its memory waits for the others to remind it."""
 
 REAP_EVERY, UNSENT_EVERY = 2.5, 5.0
 COMPLAIN_EVERY = 30.0
@@ -43,7 +47,9 @@ class Engine:
         self._dispatcher = Dispatcher(context, send)
         self._clocks = Clocks(context.clock, looks=2)
         self._version = 0
-        self._last_epoch = 0
+        self._witness = Witness(self.config.leader_lease)
+        self._listen_until: float | None = None
+        self._has_led = False
         self._info: SchedulerInfo | None = None
         self._reap_at = self._unsent_at = 0.0
         self._silent_since: float | None = None
@@ -108,13 +114,13 @@ class Engine:
         if self._info is None or jobs is not self._dispatcher.jobs:
             self._know(jobs)
         pulse, now = self._pulse()
+        self._witness.see(pulse, now)
         if pulse.epoch is None:
-            self._stand_down()
-            self._compare(pulse)
-            left = pulse.lead.expires_in.total_seconds()
-            return min(LONGEST_WAIT, left + 0.005)
-        if pulse.epoch != self.epoch:
-            self._lead(pulse.epoch, now)
+            return self._stand_by(pulse, now)
+        if pulse.epoch != self.epoch or self._witness.lost:
+            if self._witness.lost and (wait := self._listen()) > 0:
+                return min(LONGEST_WAIT, wait)
+            self._lead(pulse, now)
         elif pulse.changes:
             self._dispatcher.planning.pauses = self.context.store.pauses()
         self._version = pulse.version
@@ -175,17 +181,42 @@ class Engine:
         self._info = self._dispatcher.introduce()
         self.epoch = None
 
-    def _lead(self, epoch: int, now: datetime) -> None:
-        if epoch <= self._last_epoch:
-            # Epochs only grow: the store has lost what it knew. This scheduler still knows where jobs stood.
+    def _stand_by(self, pulse: Pulse, now: datetime) -> float:
+        if self._witness.lost and self._witness.others_led_at is None:
+            # Whoever leads now knows less than this scheduler, which has led until the store lost its memory.
             self._dispatcher.tell_marks()
-        elif not self._last_epoch:
+            self._witness.see_to(pulse, now)
+        self._listen_until = None
+        self._stand_down()
+        self._compare(pulse)
+        return min(LONGEST_WAIT, pulse.lead.expires_in.total_seconds() + 0.005)
+
+    def _listen(self) -> float:
+        """Return for how many seconds to claim nothing yet: whoever led before the loss tells where jobs stood."""
+        if self._witness.others_led_at is None:
+            return 0.0
+        clock = self.context.clock.monotonic()
+        if self._listen_until is None:
+            self._listen_until = clock + LISTENING
+        return self._listen_until - clock
+
+    def _lead(self, pulse: Pulse, now: datetime) -> None:
+        mark = now
+        if self._witness.lost:
+            # What this scheduler knows of old keeps at least the rhythm of intervals.
+            self._dispatcher.tell_marks()
+            if (floor := self._witness.others_led_at) is not None:
+                mark = min(floor, now)
+                self._dispatcher.tell_floor(mark)
+        elif not self._has_led:
             for warning in self.context.store.warnings():
                 logger.warning("%s", warning)
-        self._dispatcher.load(self._dispatcher.jobs, now)
-        self.epoch = self._last_epoch = epoch
+        self._dispatcher.load(self._dispatcher.jobs, mark)
+        self._witness.see_to(pulse, now)
+        self._listen_until = None
+        self.epoch, self._has_led = pulse.epoch, True
         self._compare_marks(now)
-        logger.info("%s leads with epoch %d: %d jobs", self.owner, epoch, len(self._dispatcher.agenda.standings))
+        logger.info("%s leads with epoch %d: %d jobs", self.owner, pulse.epoch, len(self._dispatcher.agenda.standings))
         # Whoever led before may have died between its claims and their messages. What got lost can wait for the next
         # look, since asking the workers takes a while; what is due cannot.
         self._dispatcher.send_again(now, timedelta(0), lost=False)

@@ -65,7 +65,9 @@ class Pulse:
     ``epoch`` is None for a standby. ``lead`` is the leader's record, one's own included.
     ``changes`` names the jobs put, dropped, paused or resumed after ``since`` (``"*"`` for
     all jobs), ``version`` is what to pass as ``since`` next time. ``requests`` is empty for
-    a standby. ``owed`` says that hooks are due. ``at`` is the store's time.
+    a standby. ``owed`` says that hooks are due. ``at`` is the store's time. ``known_until``
+    is when the caller's registration of before was to end: at least the last pulse's ``at`` and
+    *ttl*, unless the store has lost that; None if it had none, or one that was over.
     """
 
     epoch: int | None
@@ -75,6 +77,7 @@ class Pulse:
     changes: tuple[str, ...] = ()
     requests: tuple[Request, ...] = ()
     owed: bool = False
+    known_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,23 @@ from celery_legion.testing.conformance_case import (
 class LeadConformance(Case):
     """``pulse``, ``resign``, ``schedulers``."""
 
+    def test_it_tells_until_when_the_one_before_has_registered_the_scheduler(
+        self, store: Store, clock: Advancing
+    ) -> None:
+        first = lead(store, BEAT)
+        assert first.known_until is None
+        assert lead(store, OTHER).known_until is None
+        clock.advance(self.tick)
+        second = lead(store, BEAT)
+        assert second.known_until == first.at + LONG
+        know(store)
+        store.claim([fire(1)], BEAT, first.epoch, LONG)
+        third = lead(store, BEAT, ttl=self.tick)
+        assert third.known_until is not None
+        assert third.known_until >= second.at + LONG
+        assert store.resign(BEAT)
+        assert lead(store, BEAT).known_until is None
+
     def test_the_first_to_pulse_leads(self, store: Store) -> None:
         answer = lead(store)
         assert answer.epoch is not None

@@ -150,8 +150,7 @@ class Interrupter:
         """
         key = (run.run_id, run.token)
         now = time.monotonic()
-        self._rounds = {known: when for known, when in self._rounds.items() if when[1] > now - FORGOTTEN}
-        number, not_before = self._rounds.get(key, (0, 0.0))
+        number, not_before = self._round(key, now)
         request = run.request()
         if now < not_before or request is None:
             return
@@ -172,8 +171,8 @@ class Interrupter:
 
         Callable at every renewal; returns True when it has begun with it.
         """
-        number, not_before = self._rounds.get((run.run_id, run.token), (0, 0.0))
         now, request = time.monotonic(), run.request()
+        number, not_before = self._round((run.run_id, run.token), now)
         if now < not_before or request is None:
             return False
         again = now + DYING.total_seconds() + AGAIN
@@ -185,6 +184,11 @@ class Interrupter:
         else:
             self.loop.call(lambda: request.terminate(self._consumer.pool, sign))
         return number == 0
+
+    def _round(self, key: tuple[str, int], now: float) -> tuple[int, float]:
+        """Return which round is next for a run's attempt, and when it may begin; forget those of long ago."""
+        self._rounds = {known: when for known, when in self._rounds.items() if when[1] > now - FORGOTTEN}
+        return self._rounds.get(key, (0, 0.0))
 
     def _act(self, run: Begun, request: Any, asked: Interruption, number: int) -> bool:
         """Do what is to be done in round *number*; False if there was nothing to do it to."""

@@ -40,6 +40,8 @@ ENDS = (State.SUCCEEDED, State.FAILED, State.INTERRUPTED, State.EXPIRED, State.S
 RANKS = {State.CLAIMED: 0, State.SENT: 1, State.RUNNING: 2, State.RETRYING: 2}
 
 odd = st.integers(0, 7).map(lambda number: timedelta(seconds=2 * number + 1))
+# Doubled and added up as often as one likes, it is no whole number of seconds.
+missing = st.sampled_from((timedelta(seconds=1.1), timedelta(seconds=5.1)))
 even = st.integers(0, 5).map(lambda number: timedelta(seconds=2 * number))
 jobs, owners, workers = st.sampled_from(JOBS), st.sampled_from(OWNERS), st.sampled_from(WORKERS)
 
@@ -62,6 +64,11 @@ def plain(answer: Any) -> Any:
     if isinstance(answer, Lock):
         return replace(answer, holders=tuple(sorted(answer.holders, key=repr)))
     return answer
+
+
+def minutes(moment: datetime) -> int:
+    """Return the number of the fire at *moment*."""
+    return round((moment - minute(0)) / timedelta(minutes=1))
 
 
 class StoreGround(RuleBasedStateMachine):
@@ -111,9 +118,10 @@ class StoreGround(RuleBasedStateMachine):
         return data.draw(st.sampled_from([*known[-1:] * 4, *known, 0]))
 
     def draw_claim(self, data: st.DataObject, job: str) -> Claim:
-        number = self.numbers[job] + data.draw(st.integers(0, 1))
+        mark = self.model.states([job])[job].mark or minute(0)
+        # A fire is later than its mark; a message of a run that was lost may have moved that.
+        number = max(self.numbers[job], minutes(mark) + 1) + data.draw(st.integers(0, 1))
         run_id: str | None = data.draw(st.sampled_from((f"{job}-{number}",) * 5 + (None,)))
-        mark = self.model.states([job])[job].mark
         lapses: tuple[Lapse, ...] = ()
         if data.draw(st.integers(0, 3)) == 0 or run_id is None:
             state, reason = data.draw(st.sampled_from(((State.MISSED, "catch_up"), (State.SKIPPED, "paused"))))
@@ -130,7 +138,8 @@ class StoreGround(RuleBasedStateMachine):
             lock_ttl=data.draw(odd),
             message="{}",
             deadline=data.draw(st.none() | odd.map(lambda span: self.now + span)),
-            queue=data.draw(st.sampled_from(("celery", "other", None))),
+            queue=data.draw(st.sampled_from(("celery", "celery", "other", None))),
+            jumps=data.draw(st.integers(0, 4)) == 0,
             watched=data.draw(st.integers(0, 9)) > 0,
             owes=data.draw(st.sampled_from((frozenset(), OWED))),
         )

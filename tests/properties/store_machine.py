@@ -23,7 +23,7 @@ from celery_legion.stores.base import (
     Verdict,
     debt_id,
 )
-from celery_legion.testing.conformance_case import attend, lead, minute
+from celery_legion.testing.conformance_case import NO_TIME, attend, lead, minute
 from tests.properties.store_ground import (
     ENDS,
     JOBS,
@@ -34,6 +34,8 @@ from tests.properties.store_ground import (
     StoreGround,
     even,
     jobs,
+    minutes,
+    missing,
     odd,
     owners,
     workers,
@@ -90,8 +92,7 @@ class StoreMachine(StoreGround):
             self.claims.setdefault(one.run_id or "", one)
         self.lapsed[one.job] += len(one.lapses) + (verdict.granted in (Granted.OVERLAP, Granted.NO_WORKER))
         if one.mark is not None:
-            number = round((one.fire_time - minute(0)) / timedelta(minutes=1))
-            self.numbers[one.job] = number + 1
+            self.numbers[one.job] = minutes(one.fire_time) + 1
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -99,9 +100,12 @@ class StoreMachine(StoreGround):
         run_id = self.ids(data)
         self.both(lambda store: store.sent([run_id]))
 
-    @rule(age=odd)
-    def unsent(self, age: timedelta) -> None:
-        self.both(lambda store: store.unsent(age, 100))
+    @rule(age=odd, lost_after=st.none() | missing, again=st.booleans())
+    def unsent(self, age: timedelta, lost_after: timedelta | None, again: bool) -> None:
+        found = self.both(lambda store: store.unsent(age, 100, lost_after))
+        assert not any(one.lost for one in found) or lost_after is not None
+        if again:
+            self.both(lambda store: store.sent([one.id for one in found]))
 
     @rule(limit=st.sampled_from((1, 100)))
     def reap(self, limit: int) -> None:
@@ -264,9 +268,9 @@ class StoreMachine(StoreGround):
         if pay:
             self.both(lambda store: store.hooked(debt, "a hook failed"))
 
-    @rule(worker=workers, queue=st.sampled_from(("celery", "other")), lease=odd)
-    def register(self, worker: str, queue: str, lease: timedelta) -> None:
-        self.both(lambda store: attend(store, queue, name=worker, lease=lease))
+    @rule(worker=workers, queue=st.sampled_from(("celery", "other")), lease=odd, idle=st.just(NO_TIME) | odd)
+    def register(self, worker: str, queue: str, lease: timedelta, idle: timedelta) -> None:
+        self.both(lambda store: attend(store, queue, name=worker, lease=lease, idle=idle))
         self.both(lambda store: store.workers())
 
     @rule(name=st.sampled_from(("a", "shared", None, "nothing")))

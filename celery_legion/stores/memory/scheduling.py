@@ -45,6 +45,7 @@ class Scheduling(Ground):
         leads = lead.owner == owner
         if leads:
             lead.info, lead.till = info, till
+        known = self.schedulers_seen.get(owner)
         self.schedulers_seen[owner] = SchedulerLease(till, info=info)
         return Pulse(
             epoch=lead.epoch if leads else None,
@@ -54,6 +55,7 @@ class Scheduling(Ground):
             changes=tuple(name for name, version in self.changed.items() if version > since),
             requests=tuple(islice(self.inbox.values(), max(0, limit))) if leads else (),
             owed=any(debt.due <= self.moment for debt in self.debts.values()),
+            known_until=known.till if known is not None else None,
         )
 
     @atomic

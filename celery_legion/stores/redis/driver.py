@@ -63,7 +63,9 @@ class RedisStore(Inbox, Reading):
         """See :meth:`.SchedulerStore.pulse`."""
         args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid)
         answer = self._run("pulse", args)
-        epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox, owed, at = answer
+        epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox, owed, at, known = (
+            answer
+        )
         lead = Lead(
             owner=lead_owner,
             epoch=number(lead_epoch),
@@ -78,6 +80,7 @@ class RedisStore(Inbox, Reading):
             changes=tuple(changes),
             requests=tuple(read_request(text) for text in inbox),
             owed=bool(owed),
+            known_until=moment(known),
         )
 
     def resign(self, owner: str) -> bool:

@@ -1,21 +1,146 @@
-"""A store that has lost its last moments, as by a failover to a replica: the leader knows better."""
+"""A store that has lost its last moments or all: whoever knows better tells it, and nobody fires before that."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
+from celery.schedules import crontab
 
 from celery_legion.engine import Engine
 from celery_legion.stores.memory import MemoryStore
 from celery_legion.stores.memory.marks import Mark
 from tests.unit.engine.bench import MINUTE, START, Broker, FakeClock
 
+SECOND = timedelta(seconds=1)
+Make = Callable[..., Engine]
+
+
+class Pair:
+    """A leader and a standby on one store, with one job at each full minute that takes no lock."""
+
+    def __init__(self, make: Make, clock: FakeClock, broker: Broker) -> None:
+        self.clock, self.broker = clock, broker
+        self.leader, self.standby = (make(guarded=False, j={"task": "t", "schedule": crontab()}) for _ in range(2))
+
+    def tick(self, *engines: Engine, passes: int = 1) -> None:
+        """Let a second pass, and *engines* (or both) do what they do in it."""
+        for _ in range(passes):
+            self.clock.advance(SECOND)
+            for engine in engines or (self.leader, self.standby):
+                engine.tick()
+
+    def lose_all(self) -> None:
+        """Let the store be one that knows nothing."""
+        empty = MemoryStore(now=self.clock.now)
+        for engine in (self.leader, self.standby):
+            engine.context.use_store(empty)
+
+    @property
+    def fires(self) -> list[datetime | None]:
+        return [dispatch.fire_time for dispatch in self.broker.sent]
+
+
+@pytest.fixture
+def pair(make: Make, clock: FakeClock, broker: Broker) -> Pair:
+    made = Pair(make, clock, broker)
+    made.tick(passes=130)
+    assert made.leader.epoch == 1
+    assert made.standby.epoch is None
+    assert len(made.fires) == 2
+    return made
+
+
+def each_minute(fires: list[datetime | None]) -> bool:
+    """Whether these are all fires from the first to the last, each once."""
+    first = START + MINUTE / 2
+    return fires == [first + number * MINUTE for number in range(len(fires))]
+
+
+def test_a_standby_that_takes_over_an_empty_store_first_is_told_by_the_leader(pair: Pair) -> None:
+    pair.tick(passes=19)
+    pair.lose_all()
+    # A fire is due in the next second; the standby is first, and does not know whether it has been sent.
+    pair.tick(pair.standby, pair.leader, passes=65)
+
+    assert (pair.standby.epoch, pair.leader.epoch) == (1, None)
+    assert len(pair.fires) == 4
+    assert each_minute(pair.fires)
+
+
+def test_a_leader_that_has_sent_a_fire_tells_a_standby_that_would_send_it_again(pair: Pair) -> None:
+    pair.tick(passes=19)
+    pair.tick(pair.leader)
+    assert len(pair.fires) == 3
+    pair.lose_all()
+    pair.tick(pair.standby, pair.leader, passes=65)
+
+    assert pair.standby.epoch == 1
+    assert len(pair.fires) == 4
+    assert each_minute(pair.fires)
+
+
+def test_where_the_leader_is_dead_nothing_up_to_when_it_was_seen_last_is_sent_again(pair: Pair) -> None:
+    pair.tick(passes=10)
+    pair.lose_all()
+    pair.tick(pair.standby, passes=20)
+
+    assert pair.standby.epoch == 1
+    assert len(pair.fires) == 3
+    assert each_minute(pair.fires)
+
+
+def test_a_replica_that_lags_is_told_by_the_leader_that_it_has_forgotten(pair: Pair) -> None:
+    store = pair.leader.context.store
+    assert isinstance(store, MemoryStore)
+    # What the replica has: a lead that was over, and the mark and leases of a minute ago.
+    store.leader = None
+    store.marks["j"] = Mark(fire_time=START + MINUTE / 2)
+    store.schedulers_seen = {
+        owner: replace(lease, till=lease.till - 5 * SECOND) for owner, lease in store.schedulers_seen.items()
+    }
+    pair.tick(pair.standby, pair.leader, passes=85)
+
+    assert pair.standby.epoch == 2
+    assert len(pair.fires) == 4
+    assert each_minute(pair.fires)
+
+
+def test_one_that_led_before_another_does_not_tell_where_jobs_stood_then(pair: Pair) -> None:
+    first, second = pair.leader, pair.standby
+    pair.tick(second, passes=20)
+    assert second.epoch == 2
+    pair.tick(passes=120)
+    assert (first.epoch, len(pair.fires)) == (None, 5)
+    pair.lose_all()
+    # The second one is dead.
+    pair.tick(first, passes=60)
+
+    assert first.epoch == 1
+    assert each_minute(pair.fires)
+    assert len(pair.fires) == 6
+
+
+def test_an_interval_keeps_its_rhythm_with_one_that_has_led(make: Make, clock: FakeClock, broker: Broker) -> None:
+    pair = Pair(make, clock, broker)
+    pair.leader, pair.standby = (make(guarded=False, j={"task": "t", "schedule": 60}) for _ in range(2))
+    pair.tick(passes=5)
+    pair.tick(pair.standby, passes=20)
+    pair.tick(passes=100)
+    assert (pair.leader.epoch, pair.standby.epoch) == (None, 2)
+    pair.lose_all()
+    # The one that led last is dead.
+    pair.tick(pair.leader, passes=100)
+
+    assert pair.leader.epoch == 1
+    assert pair.fires == [START + SECOND + number * MINUTE for number in (1, 2, 3)]
+
 
 @pytest.mark.parametrize("lead", ["kept", "lost"])
 def test_fires_that_the_store_has_forgotten_are_not_sent_again(
-    make: Callable[..., Engine],
+    make: Make,
     clock: FakeClock,
     broker: Broker,
     store: MemoryStore,
@@ -46,4 +171,24 @@ def test_fires_that_the_store_has_forgotten_are_not_sent_again(
 
     sent = [dispatch.fire_time for dispatch in broker.sent]
     assert sent == [*fires, START + 4 * MINUTE]
-    assert "it is told them again" in caplog.text
+    assert "the store has " in caplog.text
+
+
+def test_nothing_is_lost_where_a_lease_is_over_or_a_lead_is_handed_on(
+    pair: Pair, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair.leader.close()
+    pair.tick(pair.standby, passes=3)
+    # Both stand still for longer than their leases, and others notice.
+    for _ in range(3):
+        pair.clock.advance(MINUTE)
+        store.schedulers()
+        pair.tick(passes=2)
+    pair.clock.advance(MINUTE)
+    store.schedulers_seen.clear()
+    pair.tick(passes=2)
+    # The clock is set back.
+    pair.clock.advance(-MINUTE)
+    pair.tick(passes=2)
+
+    assert "has lost" not in caplog.text

@@ -38,9 +38,10 @@ local left = (tonumber(run.lease) or 0) - now
 if run.state == 'running' and left > 0 then
   if retries == tonumber(run.retries) then
     if asker == run.asker then
-      if tonumber(run.limit) > 0 and run.freed ~= '1' then hold(run.lock, id, now + lease) end
-      redis.call('HSET', key('run:' .. id), 'lease', now + lease)
-      redis.call('ZADD', key('live'), now + lease + (late and visibility or 0), id)
+      local till = math.max(now + lease, tonumber(run.lease))
+      if tonumber(run.limit) > 0 and run.freed ~= '1' then hold(run.lock, id, till) end
+      redis.call('HSET', key('run:' .. id), 'lease', till)
+      redis.call('ZADD', key('live'), till + (late and visibility or 0), id)
       return { 'go', tonumber(run.token), tonumber(run.attempt), 0, success() }
     end
     if run.accepted == '1' and run.late ~= '1' then return { 'duplicate', 0, 0, 0, '' } end

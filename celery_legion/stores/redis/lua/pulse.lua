@@ -1,7 +1,7 @@
 -- pulse: take or renew the lead, register the scheduler, read changes and the inbox.
 -- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid
 -- Returns {epoch or 0, lead owner, lead epoch, app, print, host, pid, ms left, version, changes, requests,
---   number of debts of hooks that are due, the store's time in ms}
+--   number of debts of hooks that are due, the store's time in ms, when this scheduler's lease was to end ("" = unknown)}
 hear()
 local owner, ttl = ARGV[1], tonumber(ARGV[2])
 local lead = key('lead')
@@ -16,6 +16,7 @@ if epoch > 0 then
   redis.call('HSET', lead, 'owner', owner, 'epoch', epoch, 'app', ARGV[5], 'print', ARGV[6], 'host', ARGV[7], 'pid', ARGV[8])
   redis.call('PEXPIRE', lead, ttl)
 end
+local known = redis.call('ZSCORE', key('schedulers'), owner) or ''
 redis.call('ZADD', key('schedulers'), now + ttl, owner)
 redis.call('HSET', key('scheduler'), owner, cjson.encode({ app = ARGV[5], print = ARGV[6], host = ARGV[7], pid = tonumber(ARGV[8]) }))
 local gone = redis.call('ZRANGEBYSCORE', key('schedulers'), '-inf', now)
@@ -34,4 +35,4 @@ if epoch > 0 and tonumber(ARGV[4]) > 0 then
 end
 local record = redis.call('HMGET', lead, 'owner', 'epoch', 'app', 'print', 'host', 'pid')
 return { epoch, record[1], record[2], record[3], record[4], record[5], record[6], redis.call('PTTL', lead), version, changes, requests,
-  redis.call('ZCOUNT', key('owed'), '-inf', now), now }
+  redis.call('ZCOUNT', key('owed'), '-inf', now), now, known }
