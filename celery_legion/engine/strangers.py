@@ -8,7 +8,11 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from celery_legion.stores.base import WorkerInfo
 
 SURE_FOR, WARY_FOR = 10.0, 300.0
-"""Seconds for which an answer holds: that nobody strange serves a queue, and that somebody does, or cannot be asked."""
+"""Seconds for which an answer holds: that nobody strange serves a queue, and that somebody does.
+
+That nobody answers holds for the first of them at first, since workers may be coming back with their broker, then for
+twice as long each time, up to the second.
+"""
 
 Ask = Callable[[], Mapping[str, Set[str]]]
 """Asks all workers which queues they consume; who does not answer in time is missing."""
@@ -29,6 +33,7 @@ class Strangers:
         self._answering: Mapping[str, Set[str]] = {}
         self._asked_at: float | None = None
         self._doubts: dict[str, tuple[float, str]] = {}
+        self._unanswered: dict[str, float] = {}
 
     def doubt(self, queue: str) -> str | None:
         """Return why a message of *queue* may not be lost after all, None if it must be; asks again after a while.
@@ -41,9 +46,9 @@ class Strangers:
             return known_doubt
         if self._asked_at is None or self._monotonic() >= self._asked_at + SURE_FOR:
             self._look()
-        doubt = self._judge(queue)
+        doubt, wary_for = self._judge(queue)
         if doubt is not None:
-            self._doubts[queue] = (self._monotonic() + WARY_FOR, doubt)
+            self._doubts[queue] = (self._monotonic() + wary_for, doubt)
         return doubt
 
     def _look(self) -> None:
@@ -56,11 +61,15 @@ class Strangers:
                 self._workers[queue].add(worker.name)
         self._asked_at = self._monotonic()
 
-    def _judge(self, queue: str) -> str | None:
+    def _judge(self, queue: str) -> tuple[str | None, float]:
+        """Return the doubt about a queue, and for how many seconds it holds."""
         known = self._workers.get(queue, set())
         answering = {name for name, queues in self._answering.items() if queue in queues}
+        unanswered = self._unanswered.pop(queue, SURE_FOR)
         if strangers := sorted(answering - known):
-            return f"worker {strangers[0]} of queue {queue} has no Legion(app) and may have it"
+            return f"worker {strangers[0]} of queue {queue} has no Legion(app) and may have it", WARY_FOR
         if not answering:
-            return f"no worker of queue {queue} answers Celery's remote control, so one without Legion(app) may have it"
-        return None
+            self._unanswered[queue] = min(2 * unanswered, WARY_FOR)
+            text = f"no worker of queue {queue} answers Celery's remote control, so one without Legion(app) may have it"
+            return text, unanswered
+        return None, 0.0

@@ -202,7 +202,7 @@ SCENARIOS = (
         name="forgetful-broker",
         faults="F11",
         told="the broker forgets its queues",
-        setup=Setup(workload="calm", settings={"legion_lock_ttl": 6}),
+        setup=Setup(workload="calm"),
         act=forgetful_broker,
         hurt=True,
         noisy=True,

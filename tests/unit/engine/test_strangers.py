@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -67,9 +68,42 @@ def test_where_a_worker_may_have_it_that_does_not_report_it_is_not_sent_again(
     assert caplog.text.count(f"seems to be lost, but {why}") == 1
 
     broker.workers = {"w": {"celery"}, "mailer": {"mails"}}
-    clock.advance(5 * MINUTE)
+    clock.advance(10 * MINUTE)
     idle(store)
     look(engine, clock)
+    assert len(broker.sent) == 2
+
+
+def test_workers_that_come_back_are_soon_asked_again_and_those_that_never_answer_ever_less(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore
+) -> None:
+    broker.workers = {}
+    engine = make(j={"task": "t", "schedule": 3600})
+    engine.tick()
+    clock.advance(60 * MINUTE)
+    engine.tick()
+    clock.advance(2 * SECOND)
+    idle(store)
+    asked = []
+    for _ in range(400):
+        clock.advance(5 * SECOND)
+        # Whatever the store thinks of its turn.
+        store.missing.update(dict.fromkeys(store.missing, clock.now() - 2 * LEASE))
+        before = broker.asked
+        engine.tick()
+        if broker.asked > before:
+            asked.append(clock.monotonic())
+    pauses = [round(later - earlier) for earlier, later in pairwise(asked)]
+    assert pauses[:7] == [10, 20, 40, 80, 160, 300, 300]
+    assert len(broker.sent) == 1
+
+    broker.workers = {"w": {"celery"}}
+    for _ in range(70):
+        clock.advance(5 * SECOND)
+        if len(broker.sent) == 1:
+            idle(store)
+            store.missing.update(dict.fromkeys(store.missing, clock.now() - 2 * LEASE))
+            engine.tick()
     assert len(broker.sent) == 2
 
 
