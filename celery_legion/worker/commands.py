@@ -34,11 +34,10 @@ EXIT_CODE, OUTPUT, PID = "legion_exit_code", "legion_output", "legion_pid"
 """What is left on a task's request for whoever records the run's end."""
 
 
-def refusal(context: Context, job: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    """Return why a message of the command task for a run of *job* has nothing executed, None if it may.
+def forgery(job: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Return how a message of the command task for a run of *job* is not what a schedule sends, None if it may be.
 
-    The message says which job is meant, twice; what is executed is the registry's to say. One that says anything
-    else was not sent by this app's schedule.
+    The message says which job is meant, twice, and nothing else; what is executed is the registry's to say.
     """
     if job is None:
         return "the message belongs to no run that has begun"
@@ -46,11 +45,16 @@ def refusal(context: Context, job: str | None, args: Sequence[Any], kwargs: Mapp
         return "the message says more than a job's name"
     if args[0] != job:
         return f"the message names another job than its run's, {str(args[0])[:100]!r}"
+    return None
+
+
+def unknown(context: Context, job: str) -> str | None:
+    """Return why this worker's code has no command for a run of *job*, None if it has."""
     found = context.registry.find(job)
     if found is None:
         return "this worker knows no job of that name; deploy the schedule's code here, too"
     if found.action.kind is not ActionKind.COMMAND or found.action.command is None:
-        return "the job is no command"
+        return "to this worker the job is no command; deploy the schedule's code here, too"
     return None
 
 
@@ -97,7 +101,7 @@ class Commands:
         # Loggers are never forgotten: a message gets none by a name of its own choice.
         log = logging.getLogger(LOGGER if job is None else f"{LOGGER}.{name}")
         try:
-            problem = refusal(self.context, None if run is None else run.job, args, kwargs)
+            problem = forgery(None if run is None else run.job, args, kwargs) or unknown(self.context, name)
             if run is None or problem is not None or job is None or job.action.command is None:
                 raise CommandRefusedError(name, problem or "it is gone")
             problem = impossible(job.action.command)

@@ -20,7 +20,7 @@ from celery_legion.errors import StoreUnavailableError
 from celery_legion.header import KEY, Header, HeaderError
 from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
 from celery_legion.worker.begun import BegunRuns
-from celery_legion.worker.commands import refusal
+from celery_legion.worker.commands import forgery
 from celery_legion.worker.current import begun_header, raw_header
 from celery_legion.worker.requests import put_back, reserve, running_other, schedule
 
@@ -95,7 +95,7 @@ class Gate:
             logger.error("Task %s[%s] is not executed: %s", request.name, in_line(request.id), in_line(exc))
             self._drop(request)
             return True
-        problem = self._refusal(request, header) if isinstance(request.id, str) else "its id is no text"
+        problem = _forgery(request, header) if isinstance(request.id, str) else "its id is no text"
         if problem is not None:
             logger.error("Task %s[%s] is not executed: %s", request.name, in_line(request.id), in_line(problem))
             self._drop(request)
@@ -123,13 +123,6 @@ class Gate:
                 logger.error(text, request.name, *_named(request, header))
                 self._drop(request)
         return True
-
-    def _refusal(self, request: Any, header: Header) -> str | None:
-        """Return why a message of the command task must not even take the place of the run that it names."""
-        if request.task.name != TASK:
-            return None
-        args, kwargs = request.args, request.kwargs
-        return refusal(self.context, header.job, args or (), kwargs or {})
 
     def readable(self, request: Any) -> str | None:
         """Return what a command's request is shown as, with its secrets masked; None for other requests."""
@@ -231,6 +224,11 @@ class Gate:
         self._held += 1
         qos.increment_eventually()
         return qos
+
+
+def _forgery(request: Any, header: Header) -> str | None:
+    """Return why a message of the command task must not even take the place of the run that it names."""
+    return None if request.task.name != TASK else forgery(header.job, request.args or (), request.kwargs or {})
 
 
 def _named(request: Any, header: Header) -> tuple[str, str]:

@@ -97,14 +97,20 @@ def test_a_run_that_the_store_does_not_know_executes_nothing(stage: Stage, kind:
     assert stage.trial.store.get(run) is None
 
 
-def test_a_job_that_is_no_command_or_unknown_executes_nothing(stage: Stage) -> None:
-    run, headers = stage.trial.claim("talkative")
-    stage.send("talkative", headers=headers, run=run)
-    stage.refused(run, "the job is no command")
-    run, headers = stage.trial.claim("three")
-    stage.send("three", headers=headers, run=run)
-    stage.refused(run, "this worker knows no job of that name")
+@pytest.mark.parametrize(
+    ("job", "why"),
+    [("talkative", "to this worker the job is no command"), ("three", "this worker knows no job of that name")],
+)
+def test_a_job_that_is_no_command_or_unknown_executes_nothing_and_its_run_fails(
+    stage: Stage, job: str, why: str
+) -> None:
+    run, headers = stage.trial.claim(job)
+    stage.send(job, headers=headers, run=run)
+    ended = stage.trial.ended(run)
+    assert (ended.state, why in (ended.error or "")) == (State.FAILED, True)
     assert stage.traces == set()
+    # Its job is free for the next fire.
+    assert stage.trial.store.locks() == []
 
 
 def test_a_header_that_claims_to_have_begun_executes_nothing(stage: Stage) -> None:
