@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,26 +22,34 @@ from tests.faults import summary
 from tests.faults.scenario import Scenario, run
 from tests.faults.scenarios import SCENARIOS
 
+TOLD = "Break schedulers, workers, brokers, stores and clocks on purpose, and count what was lost, doubled or late."
+WORDS = """A JSON row for each scenario goes to standard output, words to standard error; the exit code is 1 if a promise
+was broken. A slot is a fire that arithmetic expects; copies are further messages of one run, which workers must drop;
+stale_epoch counts claims of deposed leaders, a phantom is a run of no slot, residue is what is left in the store when
+all is over."""
+
 PATIENCE = 3
 """How many times its usual seconds a scenario may take."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what was asked for; exit code 1 if an invariant was broken or a scenario did not come to its end."""
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios or faults, such as kill-aimed-1 or F13")
-    parser.add_argument("--full", action="store_true", help="the long forms")
-    parser.add_argument("--seed", type=int, default=1, help="of everything that is left to chance (default 1)")
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=TOLD, epilog=WORDS)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios or faults, such as kill-aimed or F13")
+    parser.add_argument("--full", action="store_true", help="the long forms: hours")
+    parser.add_argument("--seed", type=int, default=1, help="another number makes other choices (default 1)")
     parser.add_argument("--lanes", type=int, default=3, help="scenarios at a time (default 3)")
     parser.add_argument("--list", action="store_true", help="only say what there is")
-    parser.add_argument("--keep", type=Path, help="keep logs and notes under this folder")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs and notes under this folder")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     told = parser.parse_args(argv)
-    chosen = select(told.names)
     if told.list:
-        for one in chosen:
-            print(f"{one.name:22}{one.faults:10}{one.seconds:>5} s  {one.told}")
+        for one in select(told.names) if told.names else SCENARIOS:
+            print(
+                f"{one.name:22}{one.faults:10}{one.seconds:>5} s  {one.told}{' (only when named)' if one.named else ''}"
+            )
         return 0
+    chosen = select(told.names)
     if told.alone:
         with _folder(told.keep, chosen[0].name) as folder:
             print(json.dumps(run(chosen[0], told.seed, told.full, folder)), flush=True)
@@ -60,8 +69,9 @@ def select(names: Sequence[str]) -> list[Scenario]:
     """Return the scenarios of these names or faults; all but those that want to be named if there is none."""
     if not names:
         return [one for one in SCENARIOS if not one.named]
-    chosen = [one for one in SCENARIOS if one.name in names or set(one.faults.split()) & set(names)]
-    known = {one.name for one in SCENARIOS} | {fault for one in SCENARIOS for fault in one.faults.split()}
+    words = {one.name: {one.name, re.sub(r"-\d+$", "", one.name), *one.faults.split()} for one in SCENARIOS}
+    chosen = [one for one in SCENARIOS if words[one.name] & set(names)]
+    known = set[str]().union(*words.values())
     if unknown := set(names) - known:
         sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; --list says what there is")
     return chosen

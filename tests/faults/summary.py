@@ -48,4 +48,6 @@ def render(rows: Sequence[Mapping[str, Any]], seconds: float) -> str:
     broken = [row for row in rows if failed(row)]
     told = ", ".join(f"{count} {key}" for key, count in sums.items())
     verdict = "zero breaches" if not broken else f"{len(broken)} scenarios with breaches"
-    return "\n".join([*map(line, rows), "", f"{len(rows)} scenarios in {seconds / 60:.1f} min: {verdict}; {told}"])
+    many = "scenario" if len(rows) == 1 else "scenarios"
+    end = f"{len(rows)} {many} in {seconds / 60:.1f} min: {verdict}; {told}"
+    return end if len(rows) == 1 else "\n".join([*map(line, rows), "", end])
