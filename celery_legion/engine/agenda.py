@@ -20,12 +20,13 @@ CACHED = 50_000
 
 
 class Standing:
-    """Where one job stands: its trigger with its anchor, its mark, and its next fire (None = never again)."""
+    """Where one job stands: its trigger, with its anchor, its mark, and its next fire (None = never again)."""
 
-    __slots__ = ("fire", "job", "mark", "trigger")
+    __slots__ = ("anchor", "fire", "job", "mark", "trigger")
 
-    def __init__(self, job: Job, trigger: Trigger, mark: datetime, fire: datetime | None) -> None:
-        self.job, self.trigger, self.mark, self.fire = job, trigger, mark, fire
+    def __init__(self, job: Job, trigger: Trigger, sight: Sight, fire: datetime | None) -> None:
+        self.job, self.trigger, self.fire = job, trigger, fire
+        self.mark, self.anchor = sight.mark, sight.anchor
 
 
 class Agenda:
@@ -57,7 +58,7 @@ class Agenda:
                 # A trigger may be a user's; the other jobs have nothing to do with it.
                 self.broken[job.name] = _told(exc)
                 continue
-            standing = Standing(job, trigger, sight.mark, fire)
+            standing = Standing(job, trigger, sight, fire)
             self.standings[job.name] = standing
             if fire is not None:
                 heap.append((to_ms(fire), next(self._order), standing))

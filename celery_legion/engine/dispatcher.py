@@ -99,11 +99,7 @@ class Dispatcher:
     def tell_marks(self) -> None:
         """Tell a store that has lost what it knew where all jobs stand on the agenda."""
         logger.warning("the store has lost what it knew; it is told where %d jobs stand", len(self.agenda.standings))
-        standings: dict[datetime, list[Standing]] = defaultdict(list)
-        for standing in self.agenda.standings.values():
-            standings[standing.mark].append(standing)
-        for mark, some in standings.items():
-            self._tell(mark, some)
+        self._tell(list(self.agenda.standings.values()))
 
     def tell_floor(self, floor: datetime) -> None:
         """Tell a store that has lost what it knew that all fires up to *floor* were another's to claim."""
@@ -155,14 +151,14 @@ class Dispatcher:
                     marks[standing.job.name] = None if behind else verdict.mark
                 if verdict.granted is Granted.DEPOSED:
                     raise DeposedError
-        forgotten: dict[datetime, list[Standing]] = defaultdict(list)
+        forgotten: list[Standing] = []
         for standing in dict.fromkeys(standing for _, standing in asked):
             if (mark := marks.get(standing.job.name)) is not None:
                 self.agenda.settle(standing, mark)
             else:
-                forgotten[standing.mark].append(standing)
-        for at, standings in forgotten.items():
-            self._remind(at, standings)
+                forgotten.append(standing)
+        if forgotten:
+            self._remind(forgotten)
         return claimed
 
     def claim_pushes(self, requests: Sequence[Request], now: datetime, epoch: int | None) -> int:
@@ -253,18 +249,24 @@ class Dispatcher:
         self.context.store.remind(behind)
         return {name: replace(sight, mark=behind[name]) if name in behind else sight for name, sight in sights.items()}
 
-    def _remind(self, mark: datetime, standings: Sequence[Standing]) -> None:
+    def _remind(self, standings: Sequence[Standing]) -> None:
         """Tell a store that has lost its marks where these jobs stood: no fire is lost or doubled with them."""
         logger.warning("the store has lost the marks of %d jobs; it is told them again", len(standings))
-        self._tell(mark, standings)
+        self._tell(standings)
         for standing in standings:
-            self.agenda.settle(standing, mark)
+            self.agenda.settle(standing, standing.mark)
 
-    def _tell(self, mark: datetime, standings: Sequence[Standing]) -> None:
+    def _tell(self, standings: Sequence[Standing]) -> None:
+        anchors: dict[datetime, list[Standing]] = defaultdict(list)
+        # First the marks, which others may be waiting for.
         for some in chunks(standings, SIGHT_LIMIT):
-            # First by sight: an interval's anchor is the mark then, which keeps its rhythm.
-            self.context.store.sight({one.job.name: trigger_print(one.job.trigger) for one in some}, mark)
-            self.context.store.remind({one.job.name: mark for one in some})
+            self.context.store.remind({one.job.name: one.mark for one in some})
+            for one in some:
+                anchors[one.anchor].append(one)
+        for anchor, those in anchors.items():
+            for some in chunks(those, SIGHT_LIMIT):
+                # A job that has a mark gets none by sight, and one without an anchor gets this one.
+                self.context.store.sight({one.job.name: trigger_print(one.job.trigger) for one in some}, anchor)
 
     def _queue_of(self, name: str) -> str | None:
         job = self.jobs.get(name)

@@ -27,7 +27,8 @@ ROUNDS = 10
 """Most claims in one pass: after 2 000 fires the lead is renewed and the inbox read."""
 
 LISTENING = 1.5 * LONGEST_WAIT
-"""Seconds for which the next leader of a store that has lost its memory waits for the others to remind it."""
+"""Seconds for which the next leader of a store that has lost its memory waits for the one before it to tell what it
+knows, besides those for which that may be waiting for the broker."""
 
 REAP_EVERY, UNSENT_EVERY = 2.5, 5.0
 COMPLAIN_EVERY = 30.0
@@ -116,7 +117,7 @@ class Engine:
         pulse, now = self._pulse()
         self._witness.see(pulse, now)
         if pulse.epoch is None:
-            return self._stand_by(pulse, now)
+            return self._stand_by(pulse)
         if pulse.epoch != self.epoch or self._witness.lost:
             if self._witness.lost and (wait := self._listen()) > 0:
                 return min(LONGEST_WAIT, wait)
@@ -181,11 +182,11 @@ class Engine:
         self._info = self._dispatcher.introduce()
         self.epoch = None
 
-    def _stand_by(self, pulse: Pulse, now: datetime) -> float:
-        if self._witness.lost and self._witness.others_led_at is None:
-            # Whoever leads now knows less than this scheduler, which has led until the store lost its memory.
+    def _stand_by(self, pulse: Pulse) -> float:
+        if self._witness.lost and self._witness.led:
+            # Whoever leads now may know less than this scheduler, which has led before the store lost its memory.
             self._dispatcher.tell_marks()
-            self._witness.see_to(pulse, now)
+            self._witness.see_to()
         self._listen_until = None
         self._stand_down()
         self._compare(pulse)
@@ -193,11 +194,12 @@ class Engine:
 
     def _listen(self) -> float:
         """Return for how many seconds to claim nothing yet: whoever led before the loss tells where jobs stood."""
-        if self._witness.others_led_at is None:
+        if self._witness.sure:
             return 0.0
         clock = self.context.clock.monotonic()
         if self._listen_until is None:
-            self._listen_until = clock + LISTENING
+            # It may be waiting for the broker.
+            self._listen_until = clock + LISTENING + self.config.broker_timeout.total_seconds()
         return self._listen_until - clock
 
     def _lead(self, pulse: Pulse, now: datetime) -> None:
@@ -205,14 +207,14 @@ class Engine:
         if self._witness.lost:
             # What this scheduler knows of old keeps at least the rhythm of intervals.
             self._dispatcher.tell_marks()
-            if (floor := self._witness.others_led_at) is not None:
+            if not self._witness.sure and (floor := self._witness.others_led_at) is not None:
                 mark = min(floor, now)
                 self._dispatcher.tell_floor(mark)
         elif not self._has_led:
             for warning in self.context.store.warnings():
                 logger.warning("%s", warning)
         self._dispatcher.load(self._dispatcher.jobs, mark)
-        self._witness.see_to(pulse, now)
+        self._witness.see_to()
         self._listen_until = None
         self.epoch, self._has_led = pulse.epoch, True
         self._compare_marks(now)

@@ -4,36 +4,55 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from celery_legion.clock import MILLISECOND
 from celery_legion.stores.base import Pulse
+
+SETTLED = timedelta(seconds=1.5)
+"""How long another must lead on after a loss before that is taken for seen to: it has told, or was told."""
 
 
 class Witness:
     """Compares each pulse's answer with those before it: a store only ever moves forward, unless it has lost something.
 
-    ``lost`` says that it has, until the loss is seen to. ``others_led_at`` is when another scheduler was last seen
-    leading, by the passes' clock; None while this one leads, and then nobody knows better where jobs stand.
+    ``lost`` says that it has, until the loss is seen to. ``led`` then says that this scheduler was the last leader that
+    it knows of, and ``sure`` that nobody else can have led since. ``others_led_at`` is the last moment, by the passes'
+    clock, at which another leader is known to have renewed its lead: fires up to there were its to claim. None if there
+    was none.
     """
 
     def __init__(self, lease: timedelta) -> None:
-        self.lost = False
+        self.lost = self.led = self.sure = False
         self.others_led_at: datetime | None = None
-        self._lease = lease
+        # As whole as the store keeps it.
+        self._lease = lease // MILLISECOND * MILLISECOND
         self._at: datetime | None = None
         self._lead = (0, "")
+        self._leads = False
+        self._lost_at: datetime | None = None
 
     def see(self, pulse: Pulse, now: datetime) -> None:
-        """Take in the next answer. What an earlier leader did is another's memory until this one leads."""
+        """Take in the next answer."""
         lead = (pulse.lead.epoch, pulse.lead.owner)
-        if self._at is not None and self._is_behind(pulse, lead, self._at):
-            self.lost = True
-        elif pulse.epoch is None:
-            self.others_led_at = now
-        self._at, self._lead = pulse.at, lead
+        behind = self._at is not None and self._is_behind(pulse, lead, self._at)
+        if pulse.epoch is None:
+            renewed = now - max(timedelta(0), self._lease - pulse.lead.expires_in)
+            self.others_led_at = renewed if self.others_led_at is None else max(renewed, self.others_led_at)
+        if behind:
+            # After its lease another may have led.
+            within = self._at is not None and pulse.at < self._at + self._lease
+            led, sure = self._leads or self.led, (self._leads and within) or self.sure
+            self.lost, self.led, self.sure, self._lost_at = True, led, sure, now
+        elif self.lost and not self.led and self._is_settled():
+            self.lost = False
+        self._at, self._lead, self._leads = pulse.at, lead, pulse.epoch is not None
 
-    def see_to(self, pulse: Pulse, now: datetime) -> None:
-        """Note that the loss is seen to, and who leads from now on."""
-        self.lost = False
-        self.others_led_at = None if pulse.epoch is not None else now
+    def see_to(self) -> None:
+        """Note that the loss is seen to."""
+        self.lost = self.led = self.sure = False
+
+    def _is_settled(self) -> bool:
+        led_at, lost_at = self.others_led_at, self._lost_at
+        return led_at is not None and lost_at is not None and led_at > lost_at + SETTLED
 
     def _is_behind(self, pulse: Pulse, lead: tuple[int, str], last: datetime) -> bool:
         epoch, owner = self._lead

@@ -23,7 +23,7 @@ from tests.faults.scenario import Scenario, run
 from tests.faults.scenarios import SCENARIOS
 
 TOLD = "Break schedulers, workers, brokers, stores and clocks on purpose, and count what was lost, doubled or late."
-WORDS = """A JSON row for each scenario goes to standard output, words to standard error; the exit code is 1 if a promise
+WORDS = """A JSON row a scenario goes to standard output, words to standard error; the exit code is 1 if a promise
 was broken. A slot is a fire that arithmetic expects; copies are further messages of one run, which workers must drop;
 stale_epoch counts claims of deposed leaders, a phantom is a run of no slot, residue is what is left in the store when
 all is over."""

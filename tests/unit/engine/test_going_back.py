@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from celery.schedules import crontab
 
 from celery_legion.engine import Engine
+from celery_legion.errors import StoreUnavailableError
 from celery_legion.stores.memory import MemoryStore
 from celery_legion.stores.memory.marks import Mark
 from tests.unit.engine.bench import MINUTE, START, Broker, FakeClock
@@ -53,9 +55,8 @@ def pair(make: Make, clock: FakeClock, broker: Broker) -> Pair:
     return made
 
 
-def each_minute(fires: list[datetime | None]) -> bool:
+def each_minute(fires: list[datetime | None], first: datetime = START + MINUTE / 2) -> bool:
     """Whether these are all fires from the first to the last, each once."""
-    first = START + MINUTE / 2
     return fires == [first + number * MINUTE for number in range(len(fires))]
 
 
@@ -108,12 +109,77 @@ def test_a_replica_that_lags_is_told_by_the_leader_that_it_has_forgotten(pair: P
     assert each_minute(pair.fires)
 
 
+def test_a_loss_that_the_leader_has_seen_to_is_none_at_the_next_failover(pair: Pair) -> None:
+    pair.lose_all()
+    pair.tick(pair.leader, pair.standby, passes=10 * 60)
+    assert pair.leader.epoch == 1
+    # Killed just before a fire; the standby leads when its lease is over.
+    pair.tick(passes=18)
+    pair.tick(pair.standby, passes=20)
+
+    assert pair.standby.epoch == 2
+    assert len(pair.fires) == 13
+    assert each_minute(pair.fires)
+
+
+def test_a_lead_that_the_replica_has_kept_of_a_dead_leader_hides_no_fire(pair: Pair) -> None:
+    store = pair.leader.context.store
+    assert isinstance(store, MemoryStore)
+    pair.tick(passes=15)
+    store.schedulers_seen = {
+        owner: replace(lease, till=lease.till - 2 * SECOND) for owner, lease in store.schedulers_seen.items()
+    }
+    # The leader died with the store, five seconds before a fire.
+    pair.tick(pair.standby, passes=30)
+
+    assert pair.standby.epoch == 2
+    assert len(pair.fires) == 3
+    assert each_minute(pair.fires)
+
+
+def test_what_could_not_be_told_is_told_in_the_next_pass(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.tick(passes=19)
+    pair.tick(pair.leader)
+    assert len(pair.fires) == 3
+    pair.lose_all()
+    store = pair.leader.context.store
+    remind = store.remind
+    failures = iter([True, True, False])
+
+    def silent(marks: Any) -> list[str]:
+        if next(failures, False):
+            raise StoreUnavailableError("memory:", "it is slow")
+        return remind(marks)
+
+    monkeypatch.setattr(store, "remind", silent)
+    pair.tick(pair.standby, pair.leader, passes=65)
+
+    assert pair.standby.epoch == 1
+    assert len(pair.fires) == 4
+    assert each_minute(pair.fires)
+
+
+def test_a_leader_that_waits_for_the_broker_while_the_store_forgets_is_listened_to(pair: Pair) -> None:
+    pair.tick(passes=19)
+    pair.tick(pair.leader)
+    assert len(pair.fires) == 3
+    pair.lose_all()
+    pair.tick(pair.standby, passes=5)
+    pair.tick(pair.leader, pair.standby, passes=60)
+
+    assert pair.standby.epoch == 1
+    assert len(pair.fires) == 4
+    assert each_minute(pair.fires)
+
+
 def test_one_that_led_before_another_does_not_tell_where_jobs_stood_then(pair: Pair) -> None:
     first, second = pair.leader, pair.standby
     pair.tick(second, passes=20)
     assert second.epoch == 2
     pair.tick(passes=120)
     assert (first.epoch, len(pair.fires)) == (None, 5)
+    # The last that it does is to see the second one lead.
+    first.tick()
     pair.lose_all()
     # The second one is dead.
     pair.tick(first, passes=60)
