@@ -55,7 +55,7 @@ class Claims:
         self._config = config
         self._guarded = guarded
         self._hooks_of = hooks_of
-        self._routes: dict[str, Route] = {}
+        self._routes: dict[str, tuple[Job, Route]] = {}
         self._schedules: dict[str, tuple[Job, Any]] = {}
 
     def of_plan(self, job: Job, mark: datetime, plan: Plan, now: datetime) -> Iterator[Asked]:
@@ -194,13 +194,15 @@ class Claims:
         return self._route(job).queue
 
     def _route(self, job: Job) -> Route:
-        if job.name not in self._routes:
+        known = self._routes.get(job.name)
+        if known is None or known[0] is not job:
             options = self._routed(job)
             usual = self._app.conf.task_default_priority
             # A broker takes none for the lowest or highest that there is, 0.
             jumps = (options.get("priority") or 0) != (usual or 0)
-            self._routes[job.name] = Route(_queue_of(options, str(self._app.conf.task_default_queue)), jumps)
-        return self._routes[job.name]
+            known = (job, Route(_queue_of(options, str(self._app.conf.task_default_queue)), jumps))
+            self._routes[job.name] = known
+        return known[1]
 
     def _routed(self, job: Job) -> Mapping[str, Any]:
         """Return the options with which Celery sends the job's messages, with an empty exchange where it cannot say."""
@@ -220,6 +222,9 @@ class Claims:
 
 
 def _queue_of(options: Mapping[str, Any], default: str) -> str | None:
+    if options.get("exchange") and options.get("routing_key"):
+        # Celery publishes there, whatever the queue is called.
+        return None
     queue = options.get("queue")
     if queue is None:
         return None if "exchange" in options else default

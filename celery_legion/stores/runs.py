@@ -16,18 +16,18 @@ class RunStore(Protocol):
     def begin(self, ticket: Ticket) -> Answer:
         """Say whether a message may run now.
 
-        Ended → DUPLICATE (``expired(queue)`` may begin after all). Same retries, lease alive, acknowledged
-        early and accepted → DUPLICATE. Any other message of a run whose lease is alive → WAIT. A parked retry
-        whose number this is, lease gone or handed back, or not yet begun → GO with the next attempt and a new
-        token, if the lock allows: a holder that has not begun loses it and becomes ``skipped(superseded)``;
-        when only begun runs hold it, the answer is SUPERSEDED and the run ends as ``skipped(superseded)`` (or
-        ``lost(superseded)`` if it had begun before). An unknown id: DUPLICATE if it is in the done memory, SUPERSEDED
-        if its kind is scheduled and its fire is at or below the job's mark and above the mark that the store was first
-        or last told of by :meth:`SchedulerStore.sight` or :meth:`SchedulerStore.remind`: those it would know. Else GO
-        (the store has lost it: it is written anew, and the mark moves up to it). The same delivery (``asker``) that
-        asks again while its lease is alive gets the same GO with the same token. A ticket for another job than the
-        run's, and one that must be known and is not, are REFUSED, and nothing changes. A run that was to be interrupted
-        when it was let go of ends as interrupted, and the answer is DUPLICATE.
+        Ended → DUPLICATE (``expired(queue)`` may begin after all). Same retries, lease alive, acknowledged early and
+        accepted → DUPLICATE. Any other message of a run whose lease is alive → WAIT. A parked retry whose number this
+        is, lease gone or handed back, or not yet begun → GO with the next attempt and a new token, if the lock allows:
+        a holder that has not begun loses it and becomes ``skipped(superseded)``; when only begun runs hold it, the
+        answer is SUPERSEDED and the run ends as ``skipped(superseded)`` (or ``lost(superseded)`` if it had begun
+        before). An unknown id: DUPLICATE if it is in the done memory, SUPERSEDED if its kind is scheduled and its fire
+        is one that the store would know: at or below the job's mark, and above what it was first or last told of by
+        :meth:`SchedulerStore.sight` or :meth:`SchedulerStore.remind`, or by such a message. Else GO (the store has lost
+        it: it is written anew, and the mark moves up to it). The same delivery (``asker``) that asks again while its
+        lease is alive gets the same GO with the same token. A ticket for another job than the run's, and one that must
+        be known and is not, are REFUSED, and nothing changes. A run that was to be interrupted when it was let go of
+        ends as interrupted, and the answer is DUPLICATE.
         """
         ...
 

@@ -84,6 +84,14 @@ class UnknownConformance(Case):
         assert store.begin(ticket(replace(fire(6), run_id="lost"))).admission is Admission.SUPERSEDED
         assert store.states(["job"])["job"].mark == minute(6)
 
+    def test_fires_before_an_unknown_one_that_has_begun_begin_as_well(self, store: Store) -> None:
+        know(store)
+        for number in (4, 2, 3):
+            start(store, ticket(replace(fire(number), limit=0)))
+        assert store.remind({"job": minute(4)}) == []
+        start(store, ticket(replace(fire(1), limit=0)))
+        assert store.states(["job"])["job"].mark == minute(4)
+
     def test_a_changed_trigger_is_no_loss(self, store: Store) -> None:
         know(store)
         complete(store, fire(1))

@@ -227,6 +227,20 @@ def test_a_message_that_was_missing_is_lost_as_soon_as_it_would_have_been(dated:
     assert [unsent.lost for unsent in store.unsent(MINUTE, 10, MINUTE)] == [True]
 
 
+def test_what_is_written_first_after_the_clock_was_set_back_is_not_old(dated: Dated) -> None:
+    store = dated.store
+    store.sight({"j": "print"}, MARK)
+    store.pulse("o", MINUTE, 0, 10, INFO)
+    assert claim(store, 1, queue="celery", lock_ttl=MINUTE) is Granted.RUN
+    dated.set_clock(-HOUR)
+    store.register(WorkerInfo(name="w", queues=("celery",), version="1", pid=1), MINUTE)
+    store.sent(["r1"])
+    store.pulse("o", MINUTE, 0, 10, INFO)
+
+    assert [worker.name for worker in store.workers()] == ["w"]
+    assert store.reap(10) == []
+
+
 def test_who_died_is_forgotten_when_its_lease_is_over(dated: Dated) -> None:
     store = dated.store
     store.pulse("o", MINUTE, 0, 10, INFO)

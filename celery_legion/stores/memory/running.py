@@ -78,6 +78,8 @@ class Running(Ground):
         self.write_run(run)
         if run.kind is Kind.SCHEDULED and self._is_above_mark(ticket):
             self.marks[run.job] = Mark(fire_time=run.fire_time)
+            # What was sent before it may be as unknown, and still come.
+            self.forgotten[run.job] = run.fire_time
         return run
 
     def _second(self, run: Run, ticket: Ticket) -> Answer:

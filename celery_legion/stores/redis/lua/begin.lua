@@ -18,7 +18,9 @@ if not run then
     local mark = read_mark(job)
     local forgotten = whole(redis.call('HGET', key('forgotten'), job))
     if not mark or fire > mark.fire then
+      -- What was sent before it may be as unknown, and still come.
       move_mark(job, ARGV[3], '', 'run', '')
+      redis.call('HSET', key('forgotten'), job, ARGV[3])
     elseif not forgotten or fire > forgotten then
       return { 'superseded', 0, 0, 0, '' }
     end

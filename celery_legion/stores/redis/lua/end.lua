@@ -2,6 +2,7 @@
 -- ARGV: id, token, state, reason, started ms, ended ms, pid, exit code, error, hook error, output, dying ms, dedup ms,
 --   who runs the hooks, for how many ms, outputs kept a job, bytes of output kept in all ("" = not given)
 -- Returns 1 or 0.
+hear()
 local id = ARGV[1]
 local run = load_run(id)
 if not run or not is_open(run.state, run.reason) then return 0 end

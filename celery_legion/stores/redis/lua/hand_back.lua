@@ -1,5 +1,6 @@
 -- hand_back: let go of a worker's begun runs that can be delivered again, and forget the worker.
 -- ARGV: worker. Returns their ids.
+hear()
 local worker = ARGV[1]
 local ids = {}
 for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do

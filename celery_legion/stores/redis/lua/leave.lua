@@ -1,5 +1,6 @@
 -- leave: nothing of a run is executed any more.
 -- ARGV: id, token, exit code, output, outputs kept a job, bytes of output kept in all ("" = not given). Returns 1 or 0.
+hear()
 local id = ARGV[1]
 local run = load_run(id)
 if not run or run.token ~= ARGV[2] then return 0 end

@@ -1,5 +1,6 @@
 -- park: hold a run and its lock for a retry.
 -- ARGV: id, token, until ms, retries, dedup ms. Returns 1 or 0.
+hear()
 local id = ARGV[1]
 local run = load_run(id)
 if not run or run.state ~= 'running' or run.token ~= ARGV[2] then

@@ -78,8 +78,8 @@ end
 
 local function hold(name, id, till)
   redis.call('ZADD', key('lock:' .. name), till, id)
-  local last = redis.call('ZRANGE', key('lock:' .. name), -1, -1, 'WITHSCORES')
-  redis.call('PEXPIREAT', key('lock:' .. name), last[2])
+  local last = whole(redis.call('ZRANGE', key('lock:' .. name), -1, -1, 'WITHSCORES')[2])
+  if last then redis.call('PEXPIREAT', key('lock:' .. name), last) end
   redis.call('SADD', key('locks'), name)
 end
 
@@ -336,8 +336,8 @@ local function set_back(span)
   end
   for _, name in ipairs(redis.call('SMEMBERS', key('locks'))) do
     for _, id in ipairs(redis.call('ZRANGE', key('lock:' .. name), 0, -1)) do
-      local till = redis.call('ZSCORE', key('lock:' .. name), id)
-      if till and redis.call('HGET', key('run:' .. id), 'state') ~= 'retrying' then hold(name, id, tonumber(till) - span) end
+      local till = whole(redis.call('ZSCORE', key('lock:' .. name), id))
+      if till and redis.call('HGET', key('run:' .. id), 'state') ~= 'retrying' then hold(name, id, till - span) end
     end
   end
 end
@@ -345,13 +345,16 @@ end
 -- When nobody has been heard of for a while, the store was away (or nobody was there), or its clock was set ahead:
 -- workers could not renew, so leases that ended meanwhile say nothing. Each such run gets what was left of its lease
 -- when someone was last heard of, and at least one more moment to be renewed in, once between two renewals, before
--- anyone may claim its job or call it lost. Every verb that judges leases begins with this.
+-- anyone may claim its job or call it lost. Every verb that judges leases, or writes when something is due, begins with
+-- this: what it writes must not be set back as if it were old.
 local SILENCE, MOMENT = 3000, 10000
-local BACK = 1000
+local BACK, MOST = 1000, 10 * 365 * 86400000
 
 local function hear()
   local heard = whole(redis.call('GET', key('heard'))) or now
   redis.call('SET', key('heard'), now)
+  -- No clock was set back by years: it cannot be read.
+  if heard - now > MOST then return end
   if heard - now > BACK then return set_back(heard - now) end
   if now - heard < SILENCE then return end
   -- Nor could they show what they hold.

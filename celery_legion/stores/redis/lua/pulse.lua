@@ -16,7 +16,7 @@ if epoch > 0 then
   redis.call('HSET', lead, 'owner', owner, 'epoch', epoch, 'app', ARGV[5], 'print', ARGV[6], 'host', ARGV[7], 'pid', ARGV[8])
   redis.call('PEXPIRE', lead, ttl)
 end
-local known = redis.call('ZSCORE', key('schedulers'), owner) or ''
+local known = whole(redis.call('ZSCORE', key('schedulers'), owner)) or ''
 redis.call('ZADD', key('schedulers'), now + ttl, owner)
 redis.call('HSET', key('scheduler'), owner, cjson.encode({ app = ARGV[5], print = ARGV[6], host = ARGV[7], pid = tonumber(ARGV[8]) }))
 local gone = redis.call('ZRANGEBYSCORE', key('schedulers'), '-inf', now)

@@ -1,5 +1,6 @@
 -- register: a worker that knows legion, with its queues, under a lease.
 -- ARGV: worker, lease ms, info as JSON, for how many ms it has waited for messages in vain (0 = not), then its queues
+hear()
 local worker, till, idle = ARGV[1], now + tonumber(ARGV[2]), tonumber(ARGV[4])
 redis.call('ZADD', key('workers'), till, worker)
 redis.call('HSET', key('worker'), worker, ARGV[3])

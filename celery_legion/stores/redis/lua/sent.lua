@@ -1,5 +1,6 @@
 -- sent: the broker has these runs' messages.
 -- ARGV: dedup ms, ids
+hear()
 for i = 2, #ARGV do
   local id = ARGV[i]
   local run = load_run(id)

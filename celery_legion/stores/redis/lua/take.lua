@@ -1,6 +1,7 @@
 -- take: give a debt of hooks to one process.
 -- ARGV: id, asker, lease ms. Returns {job, record as JSON, sends, the run's exit code and output now}, empty if there is
 -- none or another's lease runs.
+hear()
 local LIMIT = 5
 local debt = redis.call('HMGET', key('debt:' .. ARGV[1]), 'job', 'record', 'sends', 'by', 'till', 'takes')
 if not debt[1] then return {} end
