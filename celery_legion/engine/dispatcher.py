@@ -98,8 +98,9 @@ class Dispatcher:
 
     def tell_marks(self) -> None:
         """Tell a store that has lost what it knew where all jobs stand on the agenda."""
-        logger.warning("the store has lost what it knew; it is told where %d jobs stand", len(self.agenda.standings))
-        self._tell(list(self.agenda.standings.values()))
+        if standings := list(self.agenda.standings.values()):
+            logger.warning("the store has lost what it knew; it is told where %d jobs stand", len(standings))
+            self._tell(standings)
 
     def tell_floor(self, floor: datetime) -> None:
         """Tell a store that has lost what it knew that all fires up to *floor* were another's to claim."""

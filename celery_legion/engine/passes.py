@@ -48,7 +48,9 @@ class Engine:
         self._dispatcher = Dispatcher(context, send)
         self._clocks = Clocks(context.clock, looks=2)
         self._version = 0
-        self._witness = Witness(self.config.leader_lease)
+        # Whoever led before the store's memory was lost may be waiting for the broker.
+        self._listening = LISTENING + self.config.broker_timeout.total_seconds()
+        self._witness = Witness(self.config.leader_lease, timedelta(seconds=self._listening + LONGEST_WAIT))
         self._listen_until: float | None = None
         self._has_led = False
         self._info: SchedulerInfo | None = None
@@ -115,7 +117,8 @@ class Engine:
         if self._info is None or jobs is not self._dispatcher.jobs:
             self._know(jobs)
         pulse, now = self._pulse()
-        self._witness.see(pulse, now)
+        if self._witness.see(pulse, now, self.context.clock.monotonic()):
+            self._listen_until = None
         if pulse.epoch is None:
             return self._stand_by(pulse)
         if pulse.epoch != self.epoch or self._witness.lost:
@@ -186,7 +189,7 @@ class Engine:
         if self._witness.lost and self._witness.led:
             # Whoever leads now may know less than this scheduler, which has led before the store lost its memory.
             self._dispatcher.tell_marks()
-            self._witness.see_to()
+            self._witness.told()
         self._listen_until = None
         self._stand_down()
         self._compare(pulse)
@@ -198,8 +201,7 @@ class Engine:
             return 0.0
         clock = self.context.clock.monotonic()
         if self._listen_until is None:
-            # It may be waiting for the broker.
-            self._listen_until = clock + LISTENING + self.config.broker_timeout.total_seconds()
+            self._listen_until = clock + self._listening
         return self._listen_until - clock
 
     def _lead(self, pulse: Pulse, now: datetime) -> None:
@@ -214,7 +216,7 @@ class Engine:
             for warning in self.context.store.warnings():
                 logger.warning("%s", warning)
         self._dispatcher.load(self._dispatcher.jobs, mark)
-        self._witness.see_to()
+        self._witness.lead()
         self._listen_until = None
         self.epoch, self._has_led = pulse.epoch, True
         self._compare_marks(now)
@@ -259,6 +261,7 @@ class Engine:
 
     def _complain(self, exc: StoreError) -> float:
         self._stand_down()
+        self._listen_until = None
         if self._silent_since is None:
             self._silent_since = self.context.clock.monotonic()
             self._complain_at = 0.0

@@ -16,6 +16,7 @@ from celery_legion.engine import dispatcher as dispatcher_module
 from celery_legion.errors import BrokerUnavailableError
 from celery_legion.stores.memory import MemoryStore
 from tests.unit.engine.bench import Broker, FakeClock
+from tests.unit.engine.pair import Pair
 
 
 @pytest.fixture
@@ -86,3 +87,13 @@ def make(clock: FakeClock, broker: Broker, store: MemoryStore) -> Callable[..., 
 def idle(make: Callable[..., Engine]) -> Engine:
     """An engine that never passes, with one job that is seldom due."""
     return make(j={"task": "t", "schedule": crontab(minute="0", hour="3")})
+
+
+@pytest.fixture
+def pair(make: Callable[..., Engine], clock: FakeClock, broker: Broker) -> Pair:
+    made = Pair(make, clock, broker)
+    made.tick(passes=130)
+    assert made.leader.epoch == 1
+    assert made.standby.epoch is None
+    assert len(made.fires) == 2
+    return made

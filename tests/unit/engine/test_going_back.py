@@ -2,62 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery.schedules import crontab
 
-from celery_legion.engine import Engine
 from celery_legion.errors import StoreUnavailableError
 from celery_legion.stores.memory import MemoryStore
 from celery_legion.stores.memory.marks import Mark
 from tests.unit.engine.bench import MINUTE, START, Broker, FakeClock
+from tests.unit.engine.pair import Make, Pair, each_minute
 
 SECOND = timedelta(seconds=1)
-Make = Callable[..., Engine]
-
-
-class Pair:
-    """A leader and a standby on one store, with one job at each full minute that takes no lock."""
-
-    def __init__(self, make: Make, clock: FakeClock, broker: Broker) -> None:
-        self.clock, self.broker = clock, broker
-        self.leader, self.standby = (make(guarded=False, j={"task": "t", "schedule": crontab()}) for _ in range(2))
-
-    def tick(self, *engines: Engine, passes: int = 1) -> None:
-        """Let a second pass, and *engines* (or both) do what they do in it."""
-        for _ in range(passes):
-            self.clock.advance(SECOND)
-            for engine in engines or (self.leader, self.standby):
-                engine.tick()
-
-    def lose_all(self) -> None:
-        """Let the store be one that knows nothing."""
-        empty = MemoryStore(now=self.clock.now)
-        for engine in (self.leader, self.standby):
-            engine.context.use_store(empty)
-
-    @property
-    def fires(self) -> list[datetime | None]:
-        return [dispatch.fire_time for dispatch in self.broker.sent]
-
-
-@pytest.fixture
-def pair(make: Make, clock: FakeClock, broker: Broker) -> Pair:
-    made = Pair(make, clock, broker)
-    made.tick(passes=130)
-    assert made.leader.epoch == 1
-    assert made.standby.epoch is None
-    assert len(made.fires) == 2
-    return made
-
-
-def each_minute(fires: list[datetime | None], first: datetime = START + MINUTE / 2) -> bool:
-    """Whether these are all fires from the first to the last, each once."""
-    return fires == [first + number * MINUTE for number in range(len(fires))]
 
 
 def test_a_standby_that_takes_over_an_empty_store_first_is_told_by_the_leader(pair: Pair) -> None:
