@@ -57,7 +57,7 @@ bench: $(VENV)/.dev  ## Measure what the package promises, in about a minute and
 	@$(BIN)/python -m benchmarks.runs --pairs 8
 
 # For example: make faults FULL=1 SEED=7, make faults ONLY=F13, make faults ONLY=soak
-faults: $(VENV)/.faults  ## Break everything on purpose, in about twenty minutes: one JSON row a scenario.
+faults: $(VENV)/.faults  ## Break everything on purpose, in about twenty minutes: one JSON row a scenario (SEED=7, ONLY=F13, FULL=1).
 	@$(BIN)/python -m tests.faults $(if $(FULL),--full) --seed $(or $(SEED),1) $(ONLY)
 
 docs: $(VENV)/.dev  ## Run every command in a terminal and write docs/commands.md (needs tmux).
