@@ -85,6 +85,7 @@ def unrun(evidence: Evidence) -> list[str]:
         if job.each
         and not any(record.state is State.SUCCEEDED for record in records)
         and not (evidence.hurt and any(record.state in UNHAPPY for record in records))
+        and not any(_is_paused(evidence, job.name, fire, record) for record in records)
     ]
 
 
@@ -102,10 +103,14 @@ def unexcused(evidence: Evidence) -> list[str]:
                 if record.id is None and not (
                     meets(excuses.get(record.reason or "", ()), fire, fire)
                     or (record.reason == "overlap" and _is_in_the_way(fire, by_job[job.name]))
-                    or (record.reason == "paused" and meets(evidence.paused.get(job.name, ()), fire, fire))
+                    or _is_paused(evidence, job.name, fire, record)
                 ):
                     found.append(f"{job.name} at {clock(fire)}: {brief(record)}")
     return found
+
+
+def _is_paused(evidence: Evidence, job: str, fire: int, record: Record) -> bool:
+    return record.reason == "paused" and meets(evidence.paused.get(job, ()), fire, fire)
 
 
 def meets(windows: Sequence[tuple[float, float]], first: float, last: float) -> bool:

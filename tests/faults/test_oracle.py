@@ -54,6 +54,16 @@ def test_a_miss_counts_as_not_run_where_each_fire_must(sound: Evidence) -> None:
     assert "unrun" in asked(with_records(sound, "each", lambda records: [*records[:2], missed, *records[3:]]))
 
 
+def test_a_pause_excuses_a_fire_that_must_run_while_its_job_is_paused(sound: Evidence) -> None:
+    paused = a_lapse("each", START + 2250, START + 2250, 1, State.SKIPPED, "paused")
+    changed = with_records(sound, "each", lambda records: [*records[:2], paused, *records[3:]])
+    meanwhile = [(START + 2000, START + 2500)]
+
+    assert "unrun" in asked(changed)
+    assert "unrun" in asked(replace(changed, paused={"tick": meanwhile}))
+    assert "unrun" not in asked(replace(changed, paused={"each": meanwhile}))
+
+
 def test_a_miss_while_a_leader_led_has_no_cause(sound: Evidence) -> None:
     missed = a_lapse("tick", START + 1000, START + 1000, 1, State.MISSED, "catch_up")
 
