@@ -92,7 +92,7 @@ BRIEF: Workload = tuple(Planned(f"second-{n:02d}", Grid.CLOCK, 1000, 0.01, each=
 NEXT: Workload = (*CALM, Planned("newer", Grid.CLOCK, 1000, 0.01))
 """A newer version of CALM's schedule, for rolling deploys."""
 
-CROWD: Workload = tuple(Planned(f"crowd-{n:05d}", Grid.CLOCK, 30_000, 0.0) for n in range(10_000))
+CROWD: Workload = tuple(Planned(f"crowd-{n:05d}", Grid.CLOCK, 60_000, 0.0) for n in range(10_000))
 """Ten thousand fires at one instant."""
 
 ABSENT: Workload = tuple(
