@@ -253,12 +253,18 @@ def overlapping(evidence: Evidence) -> list[str]:
 
 
 def stale(evidence: Evidence) -> list[str]:
-    """Claims that were granted to a scheduler whose successor had claimed already."""
+    """Claims that were granted to a scheduler whose successor had claimed already.
+
+    One that stood still between its claim and the answer notes it late; a successor has sent those runs meanwhile.
+    """
     found, newest = [], 0
+    sent: dict[str, int] = {}
     for note in evidence.notes:
+        if note["event"] == "published":
+            sent |= dict.fromkeys(note.get("runs", ()), note["epoch"] or 0)
         if note["event"] != "claim" or not note["runs"]:
             continue
-        if note["epoch"] < newest:
+        if note["epoch"] < newest and not all(sent.get(run, 0) > note["epoch"] for run in note["runs"]):
             found.append(f"process {note['pid']}: {len(note['runs'])} runs under epoch {note['epoch']} after {newest}")
         newest = max(newest, note["epoch"])
     return found

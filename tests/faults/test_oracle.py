@@ -131,6 +131,15 @@ def test_a_claim_of_an_earlier_epoch_is_stale(sound: Evidence) -> None:
     assert asked(replace(sound, notes=[*sound.notes, a_claim(1, 3.5)])) == {"stale": 1}
 
 
+def test_a_claim_whose_run_a_successor_has_sent_already_was_only_noted_late(sound: Evidence) -> None:
+    claim = a_claim(1, 3.5)
+    sent = {**claim, "event": "published", "epoch": 2, "at": 3.0}
+
+    assert asked(replace(sound, notes=[*sound.notes, sent, claim])) == {}
+    assert asked(replace(sound, notes=[*sound.notes, {**sent, "runs": ["y"]}, claim])) == {"stale": 1}
+    assert asked(replace(sound, notes=[*sound.notes, {**sent, "epoch": 1}, claim])) == {"stale": 1}
+
+
 def test_a_claim_of_nobody_who_leads_is_no_fault(sound: Evidence) -> None:
     nothing = {**a_claim(1, 3.5), "runs": []}
 
