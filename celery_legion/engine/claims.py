@@ -137,7 +137,7 @@ class Claims:
             kept = encode(message) if error is None else ""
         except CodecError:
             kept = ""
-        deadline = _deadline(job, fire, message)
+        deadline, route = _deadline(job, fire, message), self._route(job)
         claim = Claim(
             job=job.name,
             fire_time=fire,
@@ -150,8 +150,8 @@ class Claims:
             lock_ttl=self._lock_ttl(job),
             message=kept,
             deadline=deadline,
-            queue=self.queue(job),
-            jumps=self._route(job).jumps,
+            queue=route.queue,
+            jumps=route.jumps,
             watched=self._guarded,
             owes=self._owes(job),
         )

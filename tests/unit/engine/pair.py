@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from celery.schedules import crontab
@@ -35,11 +36,27 @@ class Pair:
         for engine in (self.leader, self.standby):
             engine.context.use_store(empty)
 
+    def lose_all_after_a_fire(self) -> None:
+        """Let the leader send the third fire, which the standby does not see, and the store lose all."""
+        self.tick(passes=19)
+        self.tick(self.leader)
+        assert len(self.fires) == 3
+        self.lose_all()
+
+    def forget_leases(self, span: timedelta) -> None:
+        """Let the store be a replica that is *span* behind with who is registered."""
+        store = self.leader.context.store
+        assert isinstance(store, MemoryStore)
+        store.schedulers_seen = {
+            owner: replace(lease, till=lease.till - span) for owner, lease in store.schedulers_seen.items()
+        }
+
     @property
     def fires(self) -> list[datetime | None]:
         return [dispatch.fire_time for dispatch in self.broker.sent]
 
 
-def each_minute(fires: list[datetime | None], first: datetime = START + MINUTE / 2) -> bool:
+def each_minute(fires: list[datetime | None]) -> bool:
     """Whether these are all fires from the first to the last, each once."""
+    first = START + MINUTE / 2
     return fires == [first + number * MINUTE for number in range(len(fires))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,10 +28,7 @@ def test_a_standby_that_takes_over_an_empty_store_first_is_told_by_the_leader(pa
 
 
 def test_a_leader_that_has_sent_a_fire_tells_a_standby_that_would_send_it_again(pair: Pair) -> None:
-    pair.tick(passes=19)
-    pair.tick(pair.leader)
-    assert len(pair.fires) == 3
-    pair.lose_all()
+    pair.lose_all_after_a_fire()
     pair.tick(pair.standby, pair.leader, passes=65)
 
     assert pair.standby.epoch == 1
@@ -56,9 +52,7 @@ def test_a_replica_that_lags_is_told_by_the_leader_that_it_has_forgotten(pair: P
     # What the replica has: a lead that was over, and the mark and leases of a minute ago.
     store.leader = None
     store.marks["j"] = Mark(fire_time=START + MINUTE / 2)
-    store.schedulers_seen = {
-        owner: replace(lease, till=lease.till - 5 * SECOND) for owner, lease in store.schedulers_seen.items()
-    }
+    pair.forget_leases(5 * SECOND)
     pair.tick(pair.standby, pair.leader, passes=85)
 
     assert pair.standby.epoch == 2
@@ -80,12 +74,8 @@ def test_a_loss_that_the_leader_has_seen_to_is_none_at_the_next_failover(pair: P
 
 
 def test_a_lead_that_the_replica_has_kept_of_a_dead_leader_hides_no_fire(pair: Pair) -> None:
-    store = pair.leader.context.store
-    assert isinstance(store, MemoryStore)
     pair.tick(passes=15)
-    store.schedulers_seen = {
-        owner: replace(lease, till=lease.till - 2 * SECOND) for owner, lease in store.schedulers_seen.items()
-    }
+    pair.forget_leases(2 * SECOND)
     # The leader died with the store, five seconds before a fire.
     pair.tick(pair.standby, passes=30)
 
@@ -95,10 +85,7 @@ def test_a_lead_that_the_replica_has_kept_of_a_dead_leader_hides_no_fire(pair: P
 
 
 def test_what_could_not_be_told_is_told_in_the_next_pass(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    pair.tick(passes=19)
-    pair.tick(pair.leader)
-    assert len(pair.fires) == 3
-    pair.lose_all()
+    pair.lose_all_after_a_fire()
     store = pair.leader.context.store
     remind = store.remind
     failures = iter([True, True, False])
@@ -117,10 +104,7 @@ def test_what_could_not_be_told_is_told_in_the_next_pass(pair: Pair, monkeypatch
 
 
 def test_a_leader_that_waits_for_the_broker_while_the_store_forgets_is_listened_to(pair: Pair) -> None:
-    pair.tick(passes=19)
-    pair.tick(pair.leader)
-    assert len(pair.fires) == 3
-    pair.lose_all()
+    pair.lose_all_after_a_fire()
     pair.tick(pair.standby, passes=5)
     pair.tick(pair.leader, pair.standby, passes=60)
 

@@ -61,10 +61,7 @@ def test_one_that_could_not_load_is_no_leader_to_the_next_loss(pair: Pair, monke
 
 
 def test_a_silence_while_listening_begins_it_anew(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    pair.tick(passes=19)
-    pair.tick(pair.leader)
-    assert len(pair.fires) == 3
-    pair.lose_all()
+    pair.lose_all_after_a_fire()
     pair.tick(pair.standby, passes=2)
     store = pair.standby.context.store
 
