@@ -212,7 +212,7 @@ class Recorder:
             state=State.FAILED,
             reason=Reason.TIME_LIMIT,
             ended_at=self.context.clock.now(),
-            pid=request.worker_pid,
+            pid=request.process,
             error=f"the hard time limit of {timeout:g} s was exceeded",
             dying=DYING,
         )
@@ -245,7 +245,7 @@ class Recorder:
             state=State.SUCCEEDED if succeeded else State.FAILED,
             reason=Reason.PROCESS_LOST if lost and not succeeded else None,
             ended_at=self.context.clock.now(),
-            pid=request.worker_pid,
+            pid=request.process,
             error=None if succeeded else describe(error),
             # Its process is dead, a command's shim may still be killing.
             dying=DYING if lost and request.task.name == command.TASK else NO_TIME,

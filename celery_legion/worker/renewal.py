@@ -141,8 +141,7 @@ class Renewer:
         self._renew(renewals, begun)
 
     def _renewal(self, run: Begun) -> Renewal:
-        launch, request = self.begun.launch_of(run.run_id), run.request()
-        pid = getattr(request, "worker_pid", None) if launch is None else launch.pid
+        pid = getattr(run.request(), "process", None)
         return Renewal(id=run.run_id, token=run.token, accepted=self._accepted(run), pid=pid)
 
     def _renew(self, renewals: Sequence[Renewal], begun: Mapping[str, Begun]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from signal import SIGKILL, SIGTERM, SIGUSR1
 from typing import Any
 
@@ -41,6 +42,20 @@ class GuardedRequest(Request):
     def guarded(self) -> bool:
         """Whether its message carries legion's header."""
         return raw_header(self.request_dict) is not None
+
+    @property
+    def process(self) -> int | None:
+        """The process that executes it, as far as it is known: a command's own, which is not that of its task.
+
+        Where the pool has no processes it is the worker's: greenlets give Celery the id of a greenlet instead.
+        """
+        launch = self.gate.begun.launch_of(self.id)
+        if launch is not None:
+            return launch.pid
+        if self.task.name == TASK or not self.time_start:
+            return None
+        pid: int = self.worker_pid if has_processes(self.gate.consumer.pool) else os.getpid()
+        return pid
 
     def revoked(self) -> bool:
         """Return whether it shall not be executed: for Celery's reasons, or for the gate's."""

@@ -188,9 +188,9 @@ def leave() -> None:
 
 
 @app.task(time_limit=1)
-def too_long() -> None:
+def too_long(seconds: float = 30) -> None:
     note("start")
-    time.sleep(30)
+    time.sleep(seconds)
 
 
 @app.task(soft_time_limit=1)

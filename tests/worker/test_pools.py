@@ -78,6 +78,16 @@ def test_every_ending_of_a_prefork_run_is_recorded_once(trial: Trial) -> None:
     eventually(lambda: trial.count("start") == once, 15, "the task that another was replaced by")
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_a_record_names_the_process_that_executes_the_run(trial: Trial, pool: str) -> None:
+    worker = trial.worker("-P", pool, "-c", "1")
+    run = trial.run("too_long" if pool == "gevent" else "work", {"seconds": 3})
+    known = eventually(lambda: trial.record(run).pid, 15, "the process id")
+    assert known == trial.lines(run, "start")[0]["pid"]
+    assert (known == worker.pid) is (pool != "prefork")
+    assert trial.ended(run).pid == known
+
+
 def test_a_killed_pool_process_fails_the_run_and_frees_its_lock(trial: Trial) -> None:
     trial.worker("-c", "1")
     run = trial.run("suicide", job="nightly")

@@ -66,7 +66,7 @@ def test_begun_and_queued_runs_are_renewed_and_the_worker_is_registered() -> Non
     state.task_reserved(plain)
     renewer(bench).beat()
     assert renewed(bench) == {
-        "running": Renewal(id="running", token=7, accepted=True),
+        "running": Renewal(id="running", token=7, accepted=True, pid=os.getpid()),
         "put": Renewal(id="put", token=7, accepted=False),
         "q": Renewal(id="q", token=0, accepted=False),
         "s": Renewal(id="s", token=0, accepted=False),
