@@ -12,8 +12,9 @@ from celery_legion.embedded import NoServerError, find_server
 from tests.conftest import missing
 from tests.faults import scenario
 from tests.faults.scenarios import SCENARIOS
+from tests.servers.patience import patient
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 def row_of(name: str, folder: Path) -> dict[str, Any]:
@@ -33,8 +34,8 @@ def test_leaders_that_are_killed_paused_and_ended_at_every_stage_break_nothing(t
     assert row["breaches"] == 0, row["witnesses"]
     assert (row["kills"], row["pauses"], row["terms"]) == (5, 6, 2)
     assert row["copies"] > 0
-    assert row["takeover_s"]["after_kill"]["max"] <= 3.0
-    assert row["takeover_s"]["after_term"]["max"] <= 0.5
+    assert row["takeover_s"]["after_kill"]["max"] <= patient(3.0)
+    assert row["takeover_s"]["after_term"]["max"] <= patient(0.5)
 
 
 def test_pushes_whose_answers_are_lost_run_once(tmp_path: Path) -> None:

@@ -6,11 +6,17 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from tests.servers.patience import patient
+
 T = TypeVar("T")
 
 
 def eventually(probe: Callable[[], T | None], deadline: float = 10.0, what: str = "", pause: float = 0.05) -> T:
-    """Return the first true answer of *probe* within *deadline* seconds; fail showing the last one."""
+    """Return the first true answer of *probe* within *deadline* seconds of a machine that is not busy.
+
+    Fails showing the last one.
+    """
+    deadline = patient(deadline)
     end = time.monotonic() + deadline
     while True:
         found = probe()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.servers.patience import patient
 from tests.servers.polling import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,14 +78,14 @@ class Process:
 
     def wait(self, deadline: float = 20.0) -> int:
         """Return its exit code."""
-        return self.popen.wait(deadline)
+        return self.popen.wait(patient(deadline))
 
     def terminate(self, deadline: float = 15.0) -> int:
         """SIGTERM, then SIGKILL of its group after *deadline*; returns the exit code."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         try:
-            return self.popen.wait(deadline)
+            return self.popen.wait(patient(deadline))
         except subprocess.TimeoutExpired:
             self.kill_group()
             return self.popen.wait(10)

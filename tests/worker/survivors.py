@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.servers.patience import patient
 from tests.worker.trial import Trial
 
 
@@ -27,9 +28,10 @@ def survivors(run: str) -> list[int]:
 def watch(trial: Trial, run: str, job: str, act: Callable[[], object], within: float, seconds: float = 20) -> float:
     """Do *act* and watch the run's processes and lock until both are gone; return how long the processes lived.
 
-    Fails if a process is alive after *within* seconds, or while the lock is free. The lock is looked at first: what is
-    alive after a free lock was alive beside it.
+    Fails if a process is alive after *within* seconds of a machine that is not busy, or while the lock is free. The
+    lock is looked at first: what is alive after a free lock was alive beside it.
     """
+    within, seconds = patient(within), patient(seconds)
     act()
     begun = time.monotonic()
     died: float | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from celery_legion.run import State
+from tests.servers.patience import patient
 from tests.servers.polling import eventually
 from tests.worker.survivors import survivors
 from tests.worker.trial import Trial
@@ -34,6 +35,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.timeout(420)
 def test_a_gigabyte_in_lines_is_logged_whole_in_flat_memory(new_trial: Callable[..., Trial]) -> None:
     line = "yes 0123456789012345678901234567890123456789 | head -c 1000000000; echo; echo the end"
     trial = new_trial(commands={"flood": {"line": line}, "small": {"line": "echo small"}})
@@ -93,7 +95,7 @@ def test_a_background_child_that_keeps_the_output_open_does_not_keep_the_run(new
     run = trial.command("daemon")
     end = trial.ended(run, 20)
     assert (end.state, end.output, end.exit_code) == (State.SUCCEEDED, "done\n", 0)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < patient(10)
     assert survivors(run) == []
 
 
@@ -121,7 +123,7 @@ def test_secrets_are_masked_everywhere(new_trial: Callable[..., Trial]) -> None:
 
 
 def test_a_command_sees_its_run(new_trial: Callable[..., Trial]) -> None:
-    trial = new_trial(commands={"curious": {"line": "env | grep ^LEGION_ | sort"}})
+    trial = new_trial(commands={"curious": {"line": "env | grep ^LEGION_ | grep -v ^LEGION_TEST_ | sort"}})
     trial.worker("-c", "1")
     first = trial.ended(trial.command("curious"))
     second = trial.ended(trial.command("curious"))

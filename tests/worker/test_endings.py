@@ -111,7 +111,7 @@ def test_a_cold_shutdown_ends_an_early_acknowledged_run_and_hands_back_a_late_on
     trial.worker("-c", "1")
     trial.started(late, 2)
     assert trial.record(late).attempt == 2
-    assert trial.store.workers()[0].name == "w1@trial"
+    eventually(lambda: [worker.name for worker in trial.store.workers()] == ["w1@trial"], 5, "the second worker alone")
 
 
 def test_a_run_whose_worker_was_killed_is_begun_again_when_its_message_returns(new_trial: Callable[..., Trial]) -> None:

@@ -20,8 +20,8 @@ from tests.worker.trial import Trial
 
 pytestmark = pytest.mark.e2e
 
-COUNT = int(os.environ.get("LEGION_TEST_COMMANDS", "100"))
-BATCH = 50
+COUNT = int(os.environ.get("LEGION_TEST_COMMANDS", "50"))
+BATCH = 25
 
 
 def descriptors(pid: int) -> int:
@@ -38,13 +38,13 @@ def test_many_commands_with_a_process_each(new_trial: Callable[..., Trial], tmp_
     trial = new_trial(commands={"short": {"line": f"echo $LEGION_RUN_ID >> {done}"}}, prefetch=16)
     worker = trial.worker("-c", "2", "--max-tasks-per-child", "1")
     runs = [trial.command("short", limit=0) for _ in range(BATCH)]
-    eventually(lambda: not trial.still_open(set(runs)), 60, "the first fifty")
+    eventually(lambda: not trial.still_open(set(runs)), 60, "the first of them")
     before = descriptors(worker.pid), threads(worker.pid)
     begun = time.monotonic()
     for _ in range(COUNT // BATCH - 1):
         some = {trial.command("short", limit=0) for _ in range(BATCH)}
         runs += some
-        eventually(lambda some=some: not trial.still_open(some), 120, "fifty more", pause=0.2)
+        eventually(lambda some=some: not trial.still_open(some), 120, "more of them", pause=0.2)
     print(f"\n{len(runs) - BATCH} commands in {time.monotonic() - begun:.0f} s")
     assert {trial.record(run).state for run in runs[-100:]} == {State.SUCCEEDED}
     assert sorted(done.read_text().split()) == sorted(runs)
