@@ -102,6 +102,14 @@ class Dispatcher:
             logger.warning("the store has lost what it knew; it is told where %d jobs stand", len(standings))
             self._tell(standings)
 
+    def tell_pauses(self) -> None:
+        """Tell a store that has lost what it knew which jobs are paused."""
+        now, known = self.context.clock.now(), self.context.store.pauses()
+        for name, pause in self.planning.pauses.items():
+            if name not in known and (pause.until is None or pause.until > now):
+                logger.warning("the store has lost that %s is paused; it is told again", in_line(name))
+                self.context.store.pause(pause)
+
     def tell_floor(self, floor: datetime) -> None:
         """Tell a store that has lost what it knew that all fires up to *floor* were another's to claim."""
         for some in chunks([job.name for job in self.jobs.values() if job.enabled], SIGHT_LIMIT):

@@ -49,9 +49,9 @@ class Engine:
         self._clocks = Clocks(context.clock, looks=2)
         self._version = 0
         # Whoever led before the store's memory was lost may be waiting for the broker.
-        self._listening = LISTENING + self.config.broker_timeout.total_seconds()
-        self._witness = Witness(self.config.leader_lease, timedelta(seconds=self._listening + LONGEST_WAIT))
-        self._listen_until: float | None = None
+        listening = LISTENING + self.config.broker_timeout.total_seconds()
+        self._witness = Witness(self.config.leader_lease, listening)
+        self._done: datetime | None = None
         self._has_led = False
         self._info: SchedulerInfo | None = None
         self._reap_at = self._unsent_at = 0.0
@@ -117,12 +117,11 @@ class Engine:
         if self._info is None or jobs is not self._dispatcher.jobs:
             self._know(jobs)
         pulse, now = self._pulse()
-        if self._witness.see(pulse, now, self.context.clock.monotonic()):
-            self._listen_until = None
+        self._witness.see(pulse, now, self.context.clock.monotonic())
         if pulse.epoch is None:
             return self._stand_by(pulse)
         if pulse.epoch != self.epoch or self._witness.lost:
-            if self._witness.lost and (wait := self._listen()) > 0:
+            if (wait := self._witness.listening()) > 0:
                 return min(LONGEST_WAIT, wait)
             self._lead(pulse, now)
         elif pulse.changes:
@@ -130,11 +129,7 @@ class Engine:
         self._version = pulse.version
         try:
             self._dispatcher.claim_pushes(pulse.requests, now, pulse.epoch)
-            for _ in range(ROUNDS):
-                due = self._dispatcher.agenda.take_due(now, CLAIM_LIMIT)
-                if not due:
-                    break
-                self._dispatcher.claim_due(due, now, pulse.epoch)
+            claimed = self._claim_due(now, pulse.epoch)
         except DeposedError:
             logger.warning("%s was deposed and stands by", self.owner)
             self._stand_down()
@@ -142,14 +137,27 @@ class Engine:
         self._keep(now)
         if pulse.owed:
             self._dispatcher.send_hooks()
-        # There may be more in the inbox than one pulse reads.
-        return 0.0 if pulse.requests else self._delay()
+        # There may be more in the inbox than one pulse reads; and up to when all is claimed is best known at once.
+        return 0.0 if pulse.requests or claimed else self._delay()
+
+    def _claim_due(self, now: datetime, epoch: int) -> bool:
+        """Claim what is due at *now*, as much as one pass does; return whether there was anything."""
+        for number in range(ROUNDS):
+            due = self._dispatcher.agenda.take_due(now, CLAIM_LIMIT)
+            if not due:
+                self._done = now
+                self._witness.claimed(now)
+                return number > 0
+            self._dispatcher.claim_due(due, now, epoch)
+        return True
 
     def _pulse(self) -> tuple[Pulse, datetime]:
         """Pulse, and return the answer with the time that this pass goes by."""
         assert self._info is not None
         asked = self.context.clock.monotonic()
-        pulse = self.context.store.pulse(self.owner, self.config.leader_lease, self._version, INBOX_LIMIT, self._info)
+        pulse = self.context.store.pulse(
+            self.owner, self.config.leader_lease, self._version, INBOX_LIMIT, self._info, self._done
+        )
         now = self._clocks.judge(pulse.at, asked)
         if self._silent_since is not None:
             away = self.context.clock.monotonic() - self._silent_since
@@ -186,38 +194,30 @@ class Engine:
         self.epoch = None
 
     def _stand_by(self, pulse: Pulse) -> float:
-        if self._witness.lost and self._witness.led:
+        if self._witness.lost and self._witness.knows:
             # Whoever leads now may know less than this scheduler, which has led before the store lost its memory.
             self._dispatcher.tell_marks()
+            self._dispatcher.tell_pauses()
             self._witness.told()
-        self._listen_until = None
         self._stand_down()
         self._compare(pulse)
         return min(LONGEST_WAIT, pulse.lead.expires_in.total_seconds() + 0.005)
-
-    def _listen(self) -> float:
-        """Return for how many seconds to claim nothing yet: whoever led before the loss tells where jobs stood."""
-        if self._witness.sure:
-            return 0.0
-        clock = self.context.clock.monotonic()
-        if self._listen_until is None:
-            self._listen_until = clock + self._listening
-        return self._listen_until - clock
 
     def _lead(self, pulse: Pulse, now: datetime) -> None:
         mark = now
         if self._witness.lost:
             # What this scheduler knows of old keeps at least the rhythm of intervals.
             self._dispatcher.tell_marks()
-            if not self._witness.sure and (floor := self._witness.others_led_at) is not None:
+            if self._witness.knows:
+                self._dispatcher.tell_pauses()
+            elif (floor := self._witness.done) is not None:
                 mark = min(floor, now)
                 self._dispatcher.tell_floor(mark)
         elif not self._has_led:
             for warning in self.context.store.warnings():
                 logger.warning("%s", warning)
         self._dispatcher.load(self._dispatcher.jobs, mark)
-        self._witness.lead()
-        self._listen_until = None
+        self._witness.lead(now)
         self.epoch, self._has_led = pulse.epoch, True
         self._compare_marks(now)
         logger.info("%s leads with epoch %d: %d jobs", self.owner, pulse.epoch, len(self._dispatcher.agenda.standings))
@@ -257,11 +257,10 @@ class Engine:
     def _stand_down(self) -> None:
         if self.epoch is not None:
             logger.info("%s leads no more", self.owner)
-        self.epoch = None
+        self.epoch = self._done = None
 
     def _complain(self, exc: StoreError) -> float:
         self._stand_down()
-        self._listen_until = None
         if self._silent_since is None:
             self._silent_since = self.context.clock.monotonic()
             self._complain_at = 0.0

@@ -7,64 +7,77 @@ from datetime import datetime, timedelta
 from celery_legion.clock import MILLISECOND
 from celery_legion.stores.base import Pulse
 
-ALIVE = timedelta(seconds=2)
-"""How long ago a living leader has renewed its lead at most: it does so each second."""
+STEP = 1.0
+"""Seconds of listening between two answers that count at most: while the store was silent nobody could tell it."""
 
 
 class Witness:
     """Compares each pulse's answer with those before it: a store only ever moves forward, unless it has lost something.
 
-    ``lost`` says that it has, until the loss is seen to: by this scheduler, or by another that leads on for longer
-    than *settling*. ``led`` then says that this scheduler was the last leader that it knows of, and ``sure`` that
-    nobody else can have led since. ``others_led_at`` is the last moment before the loss, by the passes' clock, at
-    which another is known to have renewed its lead: fires up to there were its to claim. None if this one was the
-    last to lead.
+    ``lost`` says that it has, until the loss is seen to, by this scheduler or by the one that leads. Its next leader
+    first listens for *listening* seconds, since whoever led before it may live and know more. ``sure`` says that this
+    scheduler led when it was lost, and that nobody else can have done so since.
+
+    ``done`` is the last moment, by the passes' clock, up to which another leader is known to have claimed all that was
+    due; None if none has been one since this one led.
     """
 
-    def __init__(self, lease: timedelta, settling: timedelta) -> None:
-        self.lost = self.led = self.sure = False
-        self.others_led_at: datetime | None = None
+    def __init__(self, lease: timedelta, listening: float) -> None:
+        self.lost = self.sure = False
+        self.done: datetime | None = None
         # As whole as the store keeps it.
         self._lease = lease // MILLISECOND * MILLISECOND
-        self._settling = settling.total_seconds()
+        self._listening = listening
+        self._left = 0.0
         self._at: datetime | None = None
-        self._lead = (0, "")
+        self._heard = 0.0
+        self._lead: tuple[int, str] = (0, "")
+        self._lead_done: datetime | None = None
         self._leads = False
-        self._changed_at = 0.0
+        self._own: datetime | None = None
 
-    def see(self, pulse: Pulse, now: datetime, monotonic: float) -> bool:
-        """Take in the next answer; returns whether it shows a loss that the one before it did not."""
-        lead = (pulse.lead.epoch, pulse.lead.owner)
-        last, standby = self._at, pulse.epoch is None
+    @property
+    def knows(self) -> bool:
+        """Whether nobody is known to have claimed anything since this scheduler did."""
+        return self._own is not None and (self.done is None or self.done <= self._own)
+
+    def see(self, pulse: Pulse, now: datetime, monotonic: float) -> None:
+        """Take in the next answer."""
+        lead, done, standby = (pulse.lead.epoch, pulse.lead.owner), pulse.lead.done, pulse.epoch is None
+        passed, last = monotonic - self._heard, self._at
         behind = last is not None and self._is_behind(pulse, lead, last)
-        if behind or lead != self._lead:
-            self._changed_at = monotonic
-        since_renewal = max(timedelta(0), self._lease - pulse.lead.expires_in)
+        # Another needs a lease that is over to lead, or a store that has lost it; and it listens then.
+        within = last is not None and passed < self._listening and pulse.at < last + self._lease
+        self.sure = within and (self.sure or (behind and self._leads))
         if behind:
-            # After its lease another may have led.
-            within = last is not None and pulse.at < last + self._lease
-            self.lost, self.led, self.sure = True, self._leads or self.led, (self._leads and within) or self.sure
-        elif self.lost and standby and not self.led and since_renewal < ALIVE:
-            # The next leader first listens, and may itself not come to its end.
-            self.lost = monotonic < self._changed_at + self._settling
-        if standby and not self.lost:
-            self._note(now, now - since_renewal)
-        self._at, self._lead, self._leads = pulse.at, lead, self._leads and not standby
-        return behind
+            self.lost, self._left = True, self._listening
+        elif self.lost:
+            self._left -= min(passed, STEP)
+            # Whoever leads has seen to it once all that was due is claimed.
+            self.lost = not standby or done is None or (lead, done) == (self._lead, self._lead_done)
+        # Later than now is by a clock that was set back since.
+        self._own = None if self._own is None else min(self._own, now)
+        if standby and done is not None:
+            self.done = done if self.done is None or self.done > now else max(self.done, done)
+        self._at, self._heard, self._lead, self._lead_done = pulse.at, monotonic, lead, done
+        self._leads = self._leads and not standby
+
+    def listening(self) -> float:
+        """Return for how many seconds a leader claims nothing yet: who led before the loss tells where jobs stood."""
+        return self._left if self.lost and not self.sure else 0.0
 
     def told(self) -> None:
         """Note that this scheduler has told the store, or whoever leads, what it knows."""
-        self.lost = self.led = self.sure = False
+        self.lost = self.sure = False
 
-    def lead(self) -> None:
+    def lead(self, now: datetime) -> None:
         """Note that this scheduler leads and knows where all jobs stand."""
         self.told()
-        self.others_led_at, self._leads = None, True
+        self.done, self._own, self._leads = None, now, True
 
-    def _note(self, now: datetime, renewed: datetime) -> None:
-        known = self.others_led_at
-        # Later than now is by a clock that was set back since.
-        self.others_led_at = renewed if known is None or known > now else max(known, renewed)
+    def claimed(self, now: datetime) -> None:
+        """Note that this scheduler has claimed all that was due at *now*."""
+        self._own = now
 
     def _is_behind(self, pulse: Pulse, lead: tuple[int, str], last: datetime) -> bool:
         epoch, owner = self._lead

@@ -93,11 +93,20 @@ __all__ = [
 class SchedulerStore(Protocol):
     """What a scheduler asks each pass."""
 
-    def pulse(self, owner: str, ttl: timedelta, since: int, limit: int, info: SchedulerInfo) -> Pulse:
+    def pulse(
+        self,
+        owner: str,
+        ttl: timedelta,
+        since: int,
+        limit: int,
+        info: SchedulerInfo,
+        done: datetime | None = None,
+    ) -> Pulse:
         """Take the lead if it is free, renew it if it is *owner*'s, and read changes and the inbox.
 
         A take-over counts the epoch up by one. Registers the scheduler for :meth:`schedulers` under
         the same *ttl*. At most *limit* requests are read, oldest first; they stay until acknowledged.
+        A leader says by *done* up to when all that was due is claimed; what it said before stands with None.
         The answer carries the store's time, which schedulers go by where their hosts' clocks are off.
         """
         ...

@@ -30,12 +30,16 @@ class SchedulerInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lead:
-    """Who leads: the owner, its epoch, what it says of itself, and how long its lease still runs."""
+    """Who leads: the owner, its epoch, what it says of itself, and how long its lease still runs.
+
+    All that was due up to ``done`` is claimed, by what it says; None until its first pass is over.
+    """
 
     owner: str
     epoch: int
     info: SchedulerInfo
     expires_in: timedelta
+    done: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,17 @@ class LeadConformance(Case):
         assert store.pulse(BEAT, LONG, 0, 10, changed).lead.info == changed
         assert lead(store, OTHER).lead.info == changed
 
+    def test_a_leader_says_up_to_when_all_is_claimed(self, store: Store) -> None:
+        assert lead(store).lead.done is None
+        store.pulse(BEAT, LONG, 0, 10, INFO, minute(1))
+        assert lead(store, OTHER).lead.done == minute(1)
+        # What is not said anew stands; what a standby says counts for nothing.
+        assert lead(store).lead.done == minute(1)
+        assert store.pulse(OTHER, LONG, 0, 10, INFO, minute(2)).lead.done == minute(1)
+        assert store.pulse(BEAT, LONG, 0, 10, INFO, minute(3)).lead.done == minute(3)
+        store.resign(BEAT)
+        assert lead(store, OTHER).lead.done is None
+
     def test_a_resigned_lead_is_free_at_once(self, store: Store) -> None:
         first = lead(store).epoch
         assert store.resign(BEAT) is True

@@ -339,10 +339,11 @@ def test_a_lock_is_shown_whatever_its_holder_is_said_to_be(ground: Ground) -> No
 
 def test_of_a_leader_s_record_what_can_be_read_counts(ground: Ground) -> None:
     ground.store.pulse("o", MINUTE, 0, 10, INFO)
-    ground.server.hset(f"{ground.base}lead", mapping={"epoch": "x", "pid": "x"})
+    ground.server.hset(f"{ground.base}lead", mapping={"epoch": "x", "pid": "x", "done": "x"})
     ground.server.hdel(f"{ground.base}lead", "host")
     standby = ground.store.pulse("other", MINUTE, 0, 10, INFO)
     assert (standby.epoch, standby.lead.owner, standby.lead.epoch, standby.lead.info.pid) == (None, "o", 0, 0)
+    assert standby.lead.done is None
     # Its lease runs out; then there is one again.
     assert ground.store.pulse("o", MINUTE, 0, 10, INFO).epoch is None
 

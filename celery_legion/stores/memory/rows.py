@@ -168,10 +168,11 @@ class LeadRow:
     epoch: int
     info: SchedulerInfo
     till: datetime
+    done: datetime | None = None
 
     def lead(self, now: datetime) -> Lead:
         """Return it as the contract shows it."""
-        return Lead(owner=self.owner, epoch=self.epoch, info=self.info, expires_in=self.till - now)
+        return Lead(owner=self.owner, epoch=self.epoch, info=self.info, expires_in=self.till - now, done=self.done)
 
 
 @dataclass(frozen=True, slots=True)

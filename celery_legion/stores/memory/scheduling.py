@@ -35,7 +35,15 @@ class Scheduling(Ground):
         return self.leader
 
     @atomic
-    def pulse(self, owner: str, ttl: timedelta, since: int, limit: int, info: SchedulerInfo) -> Pulse:
+    def pulse(
+        self,
+        owner: str,
+        ttl: timedelta,
+        since: int,
+        limit: int,
+        info: SchedulerInfo,
+        done: datetime | None = None,
+    ) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
         till = cut(self.moment + ttl)
         lead = self._lead()
@@ -45,6 +53,7 @@ class Scheduling(Ground):
         leads = lead.owner == owner
         if leads:
             lead.info, lead.till = info, till
+            lead.done = lead.done if done is None else cut(done)
         known = self.schedulers_seen.get(owner)
         self.schedulers_seen[owner] = SchedulerLease(till, info=info)
         return Pulse(

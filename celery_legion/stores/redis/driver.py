@@ -59,18 +59,26 @@ class RedisStore(Inbox, Reading):
 
     # Scheduler
 
-    def pulse(self, owner: str, ttl: timedelta, since: int, limit: int, info: SchedulerInfo) -> Pulse:
+    def pulse(
+        self,
+        owner: str,
+        ttl: timedelta,
+        since: int,
+        limit: int,
+        info: SchedulerInfo,
+        done: datetime | None = None,
+    ) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
-        args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid)
+        args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid, _ms(done))
         answer = self._run("pulse", args)
-        epoch, lead_owner, lead_epoch, app, fingerprint, host, pid, left, version, changes, inbox, owed, at, known = (
-            answer
-        )
+        epoch, *record, left, version, changes, inbox, owed, at, known = answer
+        lead_owner, lead_epoch, app, fingerprint, host, pid, claimed = record
         lead = Lead(
             owner=lead_owner,
             epoch=number(lead_epoch),
             info=SchedulerInfo(app=app or "", fingerprint=fingerprint or "", host=host or "", pid=number(pid)),
             expires_in=timedelta(milliseconds=max(0, int(left))),
+            done=moment(claimed),
         )
         return Pulse(
             epoch=int(epoch) or None,

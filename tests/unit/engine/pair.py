@@ -28,7 +28,8 @@ class Pair:
         for _ in range(passes):
             self.clock.advance(SECOND)
             for engine in engines or (self.leader, self.standby):
-                engine.tick()
+                if engine.tick() <= 0:
+                    engine.tick()
 
     def lose_all(self) -> None:
         """Let the store be one that knows nothing."""

@@ -1,6 +1,6 @@
 -- pulse: take or renew the lead, register the scheduler, read changes and the inbox.
--- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid
--- Returns {epoch or 0, lead owner, lead epoch, app, print, host, pid, ms left, version, changes, requests,
+-- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid, up to when all is claimed in ms ("" = not said)
+-- Returns {epoch or 0, lead owner, lead epoch, app, print, host, pid, done, ms left, version, changes, requests,
 --   number of debts of hooks that are due, the store's time in ms, when this scheduler's lease was to end ("" = unknown)}
 hear()
 local owner, ttl = ARGV[1], tonumber(ARGV[2])
@@ -14,6 +14,7 @@ elseif holder == owner then
 end
 if epoch > 0 then
   redis.call('HSET', lead, 'owner', owner, 'epoch', epoch, 'app', ARGV[5], 'print', ARGV[6], 'host', ARGV[7], 'pid', ARGV[8])
+  if ARGV[9] ~= '' then redis.call('HSET', lead, 'done', ARGV[9]) end
   redis.call('PEXPIRE', lead, ttl)
 end
 local known = whole(redis.call('ZSCORE', key('schedulers'), owner)) or ''
@@ -33,6 +34,6 @@ local requests = {}
 if epoch > 0 and tonumber(ARGV[4]) > 0 then
   requests = read_inbox(tonumber(ARGV[4]))
 end
-local record = redis.call('HMGET', lead, 'owner', 'epoch', 'app', 'print', 'host', 'pid')
-return { epoch, record[1], record[2], record[3], record[4], record[5], record[6], redis.call('PTTL', lead), version, changes, requests,
+local record = redis.call('HMGET', lead, 'owner', 'epoch', 'app', 'print', 'host', 'pid', 'done')
+return { epoch, record[1], record[2], record[3], record[4], record[5], record[6], whole(record[7]) or '', redis.call('PTTL', lead), version, changes, requests,
   redis.call('ZCOUNT', key('owed'), '-inf', now), now, known }
