@@ -102,9 +102,9 @@ class Dispatcher:
             logger.warning("the store has lost what it knew; it is told where %d jobs stand", len(standings))
             self._tell(standings)
 
-    def tell_pauses(self) -> None:
-        """Tell a store that has lost what it knew which jobs are paused."""
-        now, known = self.context.clock.now(), self.context.store.pauses()
+    def tell_pauses(self, now: datetime) -> None:
+        """Tell a store that has lost what it knew which jobs are paused at *now*."""
+        known = self.context.store.pauses()
         for name, pause in self.planning.pauses.items():
             if name not in known and (pause.until is None or pause.until > now):
                 logger.warning("the store has lost that %s is paused; it is told again", in_line(name))

@@ -119,7 +119,7 @@ class Engine:
         pulse, now = self._pulse()
         self._witness.see(pulse, now, self.context.clock.monotonic())
         if pulse.epoch is None:
-            return self._stand_by(pulse)
+            return self._stand_by(pulse, now)
         if pulse.epoch != self.epoch or self._witness.lost:
             if (wait := self._witness.listening()) > 0:
                 return min(LONGEST_WAIT, wait)
@@ -155,9 +155,8 @@ class Engine:
         """Pulse, and return the answer with the time that this pass goes by."""
         assert self._info is not None
         asked = self.context.clock.monotonic()
-        pulse = self.context.store.pulse(
-            self.owner, self.config.leader_lease, self._version, INBOX_LIMIT, self._info, self._done
-        )
+        lease, serial = self.config.leader_lease, self._witness.serial
+        pulse = self.context.store.pulse(self.owner, lease, self._version, INBOX_LIMIT, self._info, self._done, serial)
         now = self._clocks.judge(pulse.at, asked)
         if self._silent_since is not None:
             away = self.context.clock.monotonic() - self._silent_since
@@ -193,24 +192,27 @@ class Engine:
         self._info = self._dispatcher.introduce()
         self.epoch = None
 
-    def _stand_by(self, pulse: Pulse) -> float:
-        if self._witness.lost and self._witness.knows:
+    def _stand_by(self, pulse: Pulse, now: datetime) -> float:
+        if self._witness.lost and (self._witness.led or self._witness.knows):
             # Whoever leads now may know less than this scheduler, which has led before the store lost its memory.
-            self._dispatcher.tell_marks()
-            self._dispatcher.tell_pauses()
+            self._tell(now)
             self._witness.told()
         self._stand_down()
         self._compare(pulse)
         return min(LONGEST_WAIT, pulse.lead.expires_in.total_seconds() + 0.005)
 
+    def _tell(self, now: datetime) -> None:
+        """Tell a store that has lost what it knew. Only who led then knows that no pause was lifted since."""
+        self._dispatcher.tell_marks()
+        if self._witness.led:
+            self._dispatcher.tell_pauses(now)
+
     def _lead(self, pulse: Pulse, now: datetime) -> None:
         mark = now
         if self._witness.lost:
             # What this scheduler knows of old keeps at least the rhythm of intervals.
-            self._dispatcher.tell_marks()
-            if self._witness.knows:
-                self._dispatcher.tell_pauses()
-            elif (floor := self._witness.done) is not None:
+            self._tell(now)
+            if not self._witness.knows and (floor := self._witness.done) is not None:
                 mark = min(floor, now)
                 self._dispatcher.tell_floor(mark)
         elif not self._has_led:

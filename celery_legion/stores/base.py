@@ -101,12 +101,15 @@ class SchedulerStore(Protocol):
         limit: int,
         info: SchedulerInfo,
         done: datetime | None = None,
+        serial: int = 0,
     ) -> Pulse:
         """Take the lead if it is free, renew it if it is *owner*'s, and read changes and the inbox.
 
         A take-over counts the epoch up by one. Registers the scheduler for :meth:`schedulers` under
         the same *ttl*. At most *limit* requests are read, oldest first; they stay until acknowledged.
-        A leader says by *done* up to when all that was due is claimed; what it said before stands with None.
+        A leader says by *done* up to when all that was due is claimed; what it said before stands with None,
+        and what the pulse that takes the lead says counts for nothing.
+        A scheduler counts its pulses by *serial*, and so learns whether the store still has the last one.
         The answer carries the store's time, which schedulers go by where their hosts' clocks are off.
         """
         ...

@@ -69,9 +69,9 @@ class Pulse:
     ``epoch`` is None for a standby. ``lead`` is the leader's record, one's own included.
     ``changes`` names the jobs put, dropped, paused or resumed after ``since`` (``"*"`` for
     all jobs), ``version`` is what to pass as ``since`` next time. ``requests`` is empty for
-    a standby. ``owed`` says that hooks are due. ``at`` is the store's time. ``known_until``
-    is when the caller's registration of before was to end: at least the last pulse's ``at`` and
-    *ttl*, unless the store has lost that; None if it had none, or one that was over.
+    a standby. ``owed`` says that hooks are due. ``at`` is the store's time. ``last`` is
+    the *serial* number of the caller's pulse before: that of its last one that was answered, or a later one,
+    unless the store has lost it; None if it has none, as of one whose registration is over.
     """
 
     epoch: int | None
@@ -81,7 +81,7 @@ class Pulse:
     changes: tuple[str, ...] = ()
     requests: tuple[Request, ...] = ()
     owed: bool = False
-    known_until: datetime | None = None
+    last: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,22 +29,17 @@ from celery_legion.testing.conformance_case import (
 class LeadConformance(Case):
     """``pulse``, ``resign``, ``schedulers``."""
 
-    def test_it_tells_until_when_the_one_before_has_registered_the_scheduler(
-        self, store: Store, clock: Advancing
-    ) -> None:
-        first = lead(store, BEAT)
-        assert first.known_until is None
-        assert lead(store, OTHER).known_until is None
-        clock.advance(self.tick)
-        second = lead(store, BEAT)
-        assert second.known_until == first.at + LONG
+    def test_each_scheduler_is_told_the_number_of_its_pulse_before(self, store: Store) -> None:
+        first = store.pulse(BEAT, LONG, 0, 10, INFO, None, 1)
+        assert first.last is None
+        assert store.pulse(OTHER, LONG, 0, 10, INFO, None, 7).last is None
+        assert store.pulse(BEAT, LONG, 0, 10, INFO, None, 2).last == 1
         know(store)
         store.claim([fire(1)], BEAT, first.epoch, LONG)
-        third = lead(store, BEAT, ttl=self.tick)
-        assert third.known_until is not None
-        assert third.known_until >= second.at + LONG
+        assert store.pulse(BEAT, LONG, 0, 10, INFO, None, 4).last == 2
+        assert store.pulse(OTHER, LONG, 0, 10, INFO, None, 8).last == 7
         assert store.resign(BEAT)
-        assert lead(store, BEAT).known_until is None
+        assert store.pulse(BEAT, LONG, 0, 10, INFO, None, 5).last is None
 
     def test_the_first_to_pulse_leads(self, store: Store) -> None:
         answer = lead(store)
@@ -104,7 +99,8 @@ class LeadConformance(Case):
         assert store.pulse(OTHER, LONG, 0, 10, INFO, minute(2)).lead.done == minute(1)
         assert store.pulse(BEAT, LONG, 0, 10, INFO, minute(3)).lead.done == minute(3)
         store.resign(BEAT)
-        assert lead(store, OTHER).lead.done is None
+        # It speaks of an earlier lead.
+        assert store.pulse(OTHER, LONG, 0, 10, INFO, minute(4)).lead.done is None
 
     def test_a_resigned_lead_is_free_at_once(self, store: Store) -> None:
         first = lead(store).epoch

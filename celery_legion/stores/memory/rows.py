@@ -184,9 +184,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerLease(Lease):
-    """A scheduler that showed itself."""
+    """A scheduler that showed itself, and the number of its last pulse."""
 
     info: SchedulerInfo
+    serial: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ class Scheduling(Ground):
         limit: int,
         info: SchedulerInfo,
         done: datetime | None = None,
+        serial: int = 0,
     ) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
         till = cut(self.moment + ttl)
@@ -50,12 +51,13 @@ class Scheduling(Ground):
         if lead is None:
             self.epoch += 1
             lead = self.leader = LeadRow(owner=owner, epoch=self.epoch, info=info, till=till)
+        elif lead.owner == owner and done is not None:
+            lead.done = cut(done)
         leads = lead.owner == owner
         if leads:
             lead.info, lead.till = info, till
-            lead.done = lead.done if done is None else cut(done)
         known = self.schedulers_seen.get(owner)
-        self.schedulers_seen[owner] = SchedulerLease(till, info=info)
+        self.schedulers_seen[owner] = SchedulerLease(till, info=info, serial=serial)
         return Pulse(
             epoch=lead.epoch if leads else None,
             lead=lead.lead(self.moment),
@@ -64,7 +66,7 @@ class Scheduling(Ground):
             changes=tuple(name for name, version in self.changed.items() if version > since),
             requests=tuple(islice(self.inbox.values(), max(0, limit))) if leads else (),
             owed=any(debt.due <= self.moment for debt in self.debts.values()),
-            known_until=known.till if known is not None else None,
+            last=known.serial if known is not None else None,
         )
 
     @atomic
@@ -117,7 +119,9 @@ class Scheduling(Ground):
             if lead is None or (lead.owner, lead.epoch) != (owner, epoch):
                 return [self._verdict(claim, Granted.DEPOSED) for claim in claims]
             lead.till = cut(self.moment + lead_ttl)
-            self.schedulers_seen[owner] = SchedulerLease(lead.till, info=lead.info)
+            known = self.schedulers_seen.get(owner)
+            serial = 0 if known is None else known.serial
+            self.schedulers_seen[owner] = SchedulerLease(lead.till, info=lead.info, serial=serial)
         return [self._claim(claim, owner) for claim in claims]
 
     def _verdict(self, claim: Claim, granted: Granted, holder: str | None = None) -> Verdict:

@@ -67,11 +67,12 @@ class RedisStore(Inbox, Reading):
         limit: int,
         info: SchedulerInfo,
         done: datetime | None = None,
+        serial: int = 0,
     ) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
-        args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid, _ms(done))
+        args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid, _ms(done), serial)
         answer = self._run("pulse", args)
-        epoch, *record, left, version, changes, inbox, owed, at, known = answer
+        epoch, *record, left, version, changes, inbox, owed, at, last = answer
         lead_owner, lead_epoch, app, fingerprint, host, pid, claimed = record
         lead = Lead(
             owner=lead_owner,
@@ -88,7 +89,7 @@ class RedisStore(Inbox, Reading):
             changes=tuple(changes),
             requests=tuple(read_request(text) for text in inbox),
             owed=bool(owed),
-            known_until=moment(known),
+            last=None if last == "" else int(last),
         )
 
     def resign(self, owner: str) -> bool:

@@ -31,10 +31,10 @@ class Pair:
                 if engine.tick() <= 0:
                     engine.tick()
 
-    def lose_all(self) -> None:
-        """Let the store be one that knows nothing."""
+    def lose_all(self, *others: Engine) -> None:
+        """Let the store be one that knows nothing, for *others* as well."""
         empty = MemoryStore(now=self.clock.now)
-        for engine in (self.leader, self.standby):
+        for engine in (self.leader, self.standby, *others):
             engine.context.use_store(empty)
 
     def lose_all_after_a_fire(self) -> None:
@@ -44,12 +44,13 @@ class Pair:
         assert len(self.fires) == 3
         self.lose_all()
 
-    def forget_leases(self, span: timedelta) -> None:
-        """Let the store be a replica that is *span* behind with who is registered."""
+    def forget_pulses(self, count: int) -> None:
+        """Let the store be a replica that is *count* pulses behind with who is registered."""
         store = self.leader.context.store
         assert isinstance(store, MemoryStore)
         store.schedulers_seen = {
-            owner: replace(lease, till=lease.till - span) for owner, lease in store.schedulers_seen.items()
+            owner: replace(lease, till=lease.till - count * SECOND, serial=lease.serial - count)
+            for owner, lease in store.schedulers_seen.items()
         }
 
     @property

@@ -52,7 +52,7 @@ def test_a_replica_that_lags_is_told_by_the_leader_that_it_has_forgotten(pair: P
     # What the replica has: a lead that was over, and the mark and leases of a minute ago.
     store.leader = None
     store.marks["j"] = Mark(fire_time=START + MINUTE / 2)
-    pair.forget_leases(5 * SECOND)
+    pair.forget_pulses(5)
     pair.tick(pair.standby, pair.leader, passes=85)
 
     assert pair.standby.epoch == 2
@@ -75,12 +75,26 @@ def test_a_loss_that_the_leader_has_seen_to_is_none_at_the_next_failover(pair: P
 
 def test_a_lead_that_the_replica_has_kept_of_a_dead_leader_hides_no_fire(pair: Pair) -> None:
     pair.tick(passes=15)
-    pair.forget_leases(2 * SECOND)
+    pair.forget_pulses(2)
     # The leader died with the store, five seconds before a fire.
     pair.tick(pair.standby, passes=30)
 
     assert pair.standby.epoch == 2
     assert len(pair.fires) == 3
+    assert each_minute(pair.fires)
+
+
+def test_a_replica_whose_clock_is_behind_is_told_as_well(pair: Pair) -> None:
+    store = pair.leader.context.store
+    assert isinstance(store, MemoryStore)
+    store.leader = None
+    store.marks["j"] = Mark(fire_time=START + MINUTE / 2)
+    pair.forget_pulses(5)
+    pair.clock.advance(-5 * SECOND)
+    pair.tick(pair.standby, pair.leader, passes=85)
+
+    assert pair.standby.epoch == 2
+    assert len(pair.fires) == 4
     assert each_minute(pair.fires)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from celery.schedules import crontab
@@ -18,6 +19,19 @@ from tests.unit.engine.pair import SECOND, Make, Pair, each_minute
 
 def crashed(*_: object) -> None:
     raise StoreUnavailableError("memory:", "it crashed")
+
+
+class AheadClock:
+    """A host's clock that is two hours ahead of the store's."""
+
+    def __init__(self, right: FakeClock) -> None:
+        self.right = right
+
+    def now(self) -> datetime:
+        return self.right.now() + timedelta(hours=2)
+
+    def monotonic(self) -> float:
+        return self.right.monotonic()
 
 
 def at_second(pair: Pair, second: int, *engines: Engine) -> None:
@@ -176,3 +190,115 @@ def test_a_paused_job_stays_so_when_the_store_forgets_while_its_leader_lives(pai
     assert pair.standby.epoch is not None
     assert list(pair.standby.context.store.pauses()) == ["j"]
     assert len(pair.fires) == before
+
+
+def test_one_that_was_cut_off_twice_listens_twice(pair: Pair) -> None:
+    at_second(pair, 10)
+    pair.tick(pair.standby, passes=80)
+    assert pair.standby.epoch == 2
+    before = len(pair.fires)
+    for _ in range(2):
+        pair.lose_all()
+        pair.tick(pair.leader)
+    pair.tick(pair.leader, pair.standby, passes=20)
+
+    assert len(pair.fires) == before
+    assert each_minute(pair.fires)
+
+
+def test_who_led_before_a_newcomer_listens_to_it_at_the_next_loss(make: Make, pair: Pair) -> None:
+    newcomer = make(guarded=False, j={"task": "t", "schedule": crontab()})
+    at_second(pair, 10, pair.leader)
+    pair.lose_all(newcomer)
+    pair.tick(newcomer, passes=2)
+    at_second(pair, 59, newcomer, pair.leader)
+    assert newcomer.epoch == 1
+    pair.tick(newcomer)
+    before = len(pair.fires)
+    pair.lose_all(newcomer)
+    pair.tick(pair.leader, newcomer, passes=30)
+
+    assert len(pair.fires) == before
+    assert each_minute(pair.fires)
+
+
+def test_what_was_claimed_under_an_earlier_lead_ends_no_loss(make: Make, pair: Pair) -> None:
+    third = make(guarded=False, j={"task": "t", "schedule": crontab()})
+    pair.tick(pair.leader, pair.standby, third)
+    at_second(pair, 50, pair.leader, pair.standby, third)
+    pair.lose_all(third)
+    # The leader stands still for longer than the next one lives; it dies while it listens, too.
+    pair.tick(pair.standby, third)
+    pair.standby.close()
+    pair.clock.advance(7 * SECOND)
+    pair.leader.tick()
+    assert pair.leader._witness.listening() > 0
+    pair.tick(third, passes=90)
+
+    assert third.epoch is not None
+    assert len(pair.fires) >= 4
+    assert each_minute(pair.fires)
+
+
+def test_a_pause_that_was_lifted_while_one_was_cut_off_stays_so(pair: Pair) -> None:
+    pair.leader.context.store.pause(Pause(name="j", since=pair.clock.now()))
+    at_second(pair, 10)
+    pair.tick(pair.standby, passes=20)
+    assert pair.standby.epoch == 2
+    pair.standby.context.store.resume("j")
+    pair.tick(pair.standby, passes=100)
+    pair.lose_all()
+    pair.tick(pair.leader, pair.standby, passes=10)
+
+    assert pair.leader.epoch == 1
+    assert not pair.leader.context.store.pauses()
+
+
+def test_a_newcomer_on_an_emptied_store_is_told_pauses_too(make: Make, pair: Pair) -> None:
+    newcomer = make(guarded=False, j={"task": "t", "schedule": crontab()})
+    pair.leader.context.store.pause(Pause(name="j", since=pair.clock.now()))
+    at_second(pair, 40)
+    pair.lose_all(newcomer)
+    pair.tick(newcomer, passes=2)
+    pair.tick(newcomer, pair.leader)
+
+    assert newcomer.epoch == 1
+    assert list(newcomer.context.store.pauses()) == ["j"]
+    # It is told once: what is lifted now stays so.
+    newcomer.context.store.resume("j")
+    pair.tick(newcomer, pair.leader, passes=5)
+    assert not newcomer.context.store.pauses()
+
+
+def test_a_clock_that_is_set_back_between_pulse_and_claim_is_no_loss(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    at_second(pair, 59)
+    store = pair.leader.context.store
+    claim = store.claim
+
+    def claim_earlier(*args: object) -> object:
+        pair.clock.advance(-SECOND / 5)
+        return claim(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as set_back:
+        set_back.setattr(store, "claim", claim_earlier)
+        pair.clock.advance(SECOND)
+        pair.leader.tick()
+    pair.tick()
+
+    assert "has lost" not in caplog.text
+
+
+def test_pauses_are_over_by_the_stores_clock(pair: Pair) -> None:
+    now = pair.clock.now()
+    pair.leader.context.store.pause(Pause(name="j", since=now, until=now + MINUTE))
+    pair.tick(passes=3)
+    ahead = AheadClock(pair.clock)
+    pair.leader.context.clock = ahead
+    pair.leader._clocks._clock = ahead
+    pair.tick(pair.leader, passes=3)
+    pair.lose_all()
+    pair.tick(pair.leader)
+
+    assert list(pair.leader.context.store.pauses()) == ["j"]
