@@ -17,8 +17,8 @@ class Witness:
     ``lost`` says that it has, until the loss is seen to, by this scheduler or by the one that leads. Its next leader
     first listens for *listening* seconds, since whoever led before it may live and know more.
 
-    ``led`` says that this scheduler led when it was lost, and nobody else did; until the loss is seen to. ``sure`` says
-    that nobody else can have led since, either.
+    ``led`` says that this scheduler led when it was lost, until the loss is seen to. ``sure`` says that nobody else can
+    have led since, either.
 
     ``done`` is the last moment, by the passes' clock, up to which another leader is known to have claimed all that was
     due; None if none has been one since this one led. ``serial`` is the number of the next pulse.
@@ -50,8 +50,8 @@ class Witness:
         done, standby = pulse.lead.done, pulse.epoch is None
         passed, last = monotonic - self._heard, self._at
         behind = last is not None and self._is_behind(pulse, lead, last)
-        # Another needs a lease that is over to lead, or a store that has lost it; and it listens then.
-        within = last is not None and passed < self._listening and pulse.at < last + self._lease
+        # Another needs a lease that is over to lead, or a store that has lost it; and then it listens.
+        leased = last is not None and pulse.at < last + self._lease and passed < self._lease.total_seconds()
         if behind:
             self.lost, self._left = True, self._listening
         elif self.lost:
@@ -59,8 +59,8 @@ class Witness:
             # Whoever leads has seen to it once all that was due is claimed.
             self.lost = not standby or done is None or (lead, done) == (before, self._lead_done)
         led = behind and self._leads
-        self.led = within and self.lost and (self.led or led)
-        self.sure = within and self.lost and not standby and (self.sure or led)
+        self.led = leased and self.lost and (self.led or led)
+        self.sure = self.led and passed < self._listening and not standby and (self.sure or led)
         # Later than now is by a clock that was set back since.
         self._own = None if self._own is None else min(self._own, now)
         if standby and done is not None:

@@ -254,6 +254,18 @@ def test_a_pause_that_was_lifted_while_one_was_cut_off_stays_so(pair: Pair) -> N
     assert not pair.leader.context.store.pauses()
 
 
+@pytest.mark.parametrize(("away", "told"), [(8, ["j"]), (10, [])])
+def test_pauses_are_told_by_who_cannot_have_missed_another_leader(pair: Pair, away: int, told: list[str]) -> None:
+    pair.leader.context.store.pause(Pause(name="j", since=pair.clock.now()))
+    at_second(pair, 40)
+    pair.lose_all()
+    pair.clock.advance(away * SECOND)
+    pair.tick(pair.standby, pair.leader)
+
+    assert pair.standby.epoch is None
+    assert list(pair.leader.context.store.pauses()) == told
+
+
 def test_a_newcomer_on_an_emptied_store_is_told_pauses_too(make: Make, pair: Pair) -> None:
     newcomer = make(guarded=False, j={"task": "t", "schedule": crontab()})
     pair.leader.context.store.pause(Pause(name="j", since=pair.clock.now()))
