@@ -31,6 +31,8 @@ all is over."""
 PATIENCE = 3
 """How many times its usual seconds a scenario may take."""
 
+running: set[subprocess.Popen[str]] = set()
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what was asked for; exit code 1 if an invariant was broken or a scenario did not come to its end."""
@@ -58,9 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     # The longest first, so that no lane is left with one of them at the end.
     ordered = sorted(chosen, key=lambda one: -one.seconds)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ThreadPoolExecutor(told.lanes) as lanes:
-        for row in lanes.map(lambda one: in_a_process(one, told), ordered):
-            rows.append(row)
+        try:
+            for row in lanes.map(lambda one: in_a_process(one, told), ordered):
+                rows.append(row)
+        except KeyboardInterrupt:
+            lanes.shutdown(wait=False, cancel_futures=True)
+            # Each in a session of its own: it ends its servers and schedulers before itself.
+            for process in list(running):
+                process.send_signal(signal.SIGINT)
+            print("interrupted: what was started is being ended", file=sys.stderr, flush=True)
+            return 130
     print("\n" + summary.render(rows, time.monotonic() - began), file=sys.stderr, flush=True)
     return int(any(summary.failed(row) for row in rows))
 
@@ -85,6 +96,7 @@ def in_a_process(scenario: Scenario, told: argparse.Namespace) -> dict[str, Any]
     argv += [f"--keep={told.keep}"] if told.keep else []
     limit = scenario.seconds * PATIENCE * (12 if told.full else 1) + 60
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    running.add(process)
     try:
         out, err = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
@@ -94,6 +106,8 @@ def in_a_process(scenario: Scenario, told: argparse.Namespace) -> dict[str, Any]
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
+    finally:
+        running.discard(process)
     try:
         row: dict[str, Any] = json.loads(out.strip().rpartition("\n")[2])
     except ValueError:

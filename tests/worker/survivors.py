@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.servers.patience import patient
@@ -52,8 +53,12 @@ def watch(trial: Trial, run: str, job: str, act: Callable[[], object], within: f
 def descendants(pid: int) -> list[int]:
     """Return the living processes below *pid*."""
     found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found += [int(child), *descendants(int(child))]
+    # Each thread has children of its own.
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        # It may end while it is looked at.
+        with suppress(OSError):
+            for child in children.read_text().split():
+                found += [int(child), *descendants(int(child))]
     return found
 
 
