@@ -12,6 +12,9 @@ logger = logging.getLogger(__name__)
 
 SAID_EVERY = 30.0
 
+LOOKS_APART = 0.5
+"""Seconds between two looks that count as two."""
+
 
 class Clocks:
     """The time of each pass: the host's wall clock is read once in it, and afterwards only time that passes counts.
@@ -23,6 +26,7 @@ class Clocks:
     def __init__(self, clock: Clock, looks: int = 1) -> None:
         self._looks = looks
         self._found = 0
+        self._look_at = 0.0
         self._clock = clock
         self._keeper = Timekeeper()
         self._judged: Judgement | None = None
@@ -56,7 +60,9 @@ class Clocks:
                 logger.warning("the clocks of this host and of the store agree again")
             self._apart, self._found = False, 0
             return
-        self._found += 1
+        if judged.reading.answered >= self._look_at:
+            self._found += 1
+            self._look_at = judged.reading.answered + LOOKS_APART
         if self._found < self._looks:
             return
         if not self._apart or judged.reading.answered >= self._say_at:
