@@ -23,6 +23,7 @@ folder = Path(os.environ["FAULTS_FOLDER"])
 told: dict[str, Any] = json.loads(os.environ["FAULTS_APP"])
 jobs = WORKLOADS[told["workload"]]
 watched = told["scheduler"] == "legion"
+overlapping = {job.name for job in jobs if job.each}
 
 app = Celery("faults", broker=os.environ["FAULTS_BROKER"])
 app.conf.update(
@@ -40,7 +41,8 @@ def work(self: Any, job: str, seconds: float) -> None:
         run = current_run()
         if run is not None:
             token, attempt, fire = run.token or 0, run.attempt, round(run.fire_time.timestamp() * 1000)
-    chore.do(folder, {"job": job, "id": self.request.id, "attempt": attempt, "token": token, "fire": fire}, seconds)
+    known = {"job": job, "id": self.request.id, "attempt": attempt, "token": token, "fire": fire}
+    chore.do(folder, known, seconds, guarded=job not in overlapping)
 
 
 app.task(bind=True, name="faults.work")(work)

@@ -42,14 +42,17 @@ def fenced(folder: Path, job: str, token: int) -> bool:
         os.close(descriptor)
 
 
-def do(folder: Path, known: dict[str, object], seconds: float) -> None:
-    """Do the work of *seconds*, in slices, as one who goes on until the guarded resource refuses him."""
+def do(folder: Path, known: dict[str, object], seconds: float, guarded: bool = True) -> None:
+    """Do the work of *seconds*, in slices; where *guarded*, as one who goes on until the guarded resource refuses him.
+
+    One that stood still in the middle, for longer than its lease, has not worked meanwhile.
+    """
     note(folder, "start", known)
     job, token = str(known["job"]), int(str(known["token"]))
     until = time.monotonic() + seconds
     written = time.monotonic()
     while True:
-        if seconds >= 1 and token and not fenced(folder, job, token):
+        if guarded and token and not fenced(folder, job, token):
             note(folder, "refused", {**known, "written": written})
             return
         written = time.monotonic()
