@@ -27,11 +27,11 @@ class Witness:
     def __init__(self, lease: timedelta, listening: float) -> None:
         self.lost = self.led = self.sure = False
         self.done: datetime | None = None
+        self.serial = 1
         # As whole as the store keeps it.
         self._lease = lease // MILLISECOND * MILLISECOND
         self._listening = listening
         self._left = 0.0
-        self.serial = 1
         self._at: datetime | None = None
         self._heard = 0.0
         self._lead: tuple[int, str] = (0, "")
@@ -94,8 +94,8 @@ class Witness:
         if pulse.last is not None:
             # One that had no answer may have come there all the same.
             return pulse.last < self.serial - 1
-        # Its lease was over, which others may have noticed; a lead that was over as well comes with another epoch. Of a
-        # clock that was set back leases say nothing.
-        return last <= pulse.at < last + self._lease or (
-            last <= pulse.at and pulse.epoch is not None and lead == self._lead
-        )
+        if pulse.at < last:
+            # Its clock was set back; leases say nothing then.
+            return False
+        # Its lease was over, which others may have noticed; a lead that was over as well comes with another epoch.
+        return pulse.at < last + self._lease or (pulse.epoch is not None and lead == self._lead)

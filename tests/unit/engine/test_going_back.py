@@ -46,13 +46,17 @@ def test_where_the_leader_is_dead_nothing_up_to_when_it_was_seen_last_is_sent_ag
     assert each_minute(pair.fires)
 
 
-def test_a_replica_that_lags_is_told_by_the_leader_that_it_has_forgotten(pair: Pair) -> None:
+def fail_over(pair: Pair) -> None:
+    """Let the store be a replica that has a lead that was over, the mark of two minutes ago, and pulses of before."""
     store = pair.leader.context.store
     assert isinstance(store, MemoryStore)
-    # What the replica has: a lead that was over, and the mark and leases of a minute ago.
     store.leader = None
     store.marks["j"] = Mark(fire_time=START + MINUTE / 2)
     pair.forget_pulses(5)
+
+
+def test_a_replica_that_lags_is_told_by_the_leader_that_it_has_forgotten(pair: Pair) -> None:
+    fail_over(pair)
     pair.tick(pair.standby, pair.leader, passes=85)
 
     assert pair.standby.epoch == 2
@@ -85,11 +89,7 @@ def test_a_lead_that_the_replica_has_kept_of_a_dead_leader_hides_no_fire(pair: P
 
 
 def test_a_replica_whose_clock_is_behind_is_told_as_well(pair: Pair) -> None:
-    store = pair.leader.context.store
-    assert isinstance(store, MemoryStore)
-    store.leader = None
-    store.marks["j"] = Mark(fire_time=START + MINUTE / 2)
-    pair.forget_pulses(5)
+    fail_over(pair)
     pair.clock.advance(-5 * SECOND)
     pair.tick(pair.standby, pair.leader, passes=85)
 

@@ -1,7 +1,7 @@
 -- pulse: take or renew the lead, register the scheduler, read changes and the inbox.
--- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid, up to when all is claimed in ms ("" = not said), number
+-- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid, up to when all is claimed in ms ("" = not said), serial number
 -- Returns {epoch or 0, lead owner, lead epoch, app, print, host, pid, done, ms left, version, changes, requests,
---   number of debts of hooks that are due, the store's time in ms, the number of the pulse before ("" = unknown)}
+--   number of debts of hooks that are due, the store's time in ms, the serial number of the pulse before ("" = unknown)}
 hear()
 local owner, ttl = ARGV[1], tonumber(ARGV[2])
 local lead = key('lead')
