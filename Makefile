@@ -11,7 +11,7 @@ PARALLEL := --numprocesses 5 --dist worksteal
 LEGION_TEST_PATIENCE ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint unit bench faults docs clean
+.PHONY: help venv servers demo test lint unit bench faults docs clean
 
 help:  ## Show what there is to make.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,17 @@ $(VENV)/.faults: $(VENV)/.dev
 
 venv: $(VENV)/.dev  ## Set up .venv for development.
 
+# On Debian's own terms, and only where nobody minds: elsewhere the tests of RabbitMQ are skipped with a reason.
+RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
+
+servers:  ## Install the servers that tests start and no wheel brings (RabbitMQ); only in CI, and as root.
+	@if [ -x $(RABBITMQ) ]; then :; \
+	elif [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing RabbitMQ for the tests that start it"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+			apt-get install -y -qq --no-install-recommends rabbitmq-server >/dev/null; \
+	else echo "RabbitMQ is not installed, so its tests are skipped; for them: sudo apt-get install rabbitmq-server"; fi
+
 demo: $(VENV)/.base  ## Run the example shop for half a minute: jobs, skips, hooks, a push.
 	@$(BIN)/python examples/shop/demo.py
 
@@ -46,7 +57,7 @@ lint: $(VENV)/.dev  ## Check style, floors, types and the compose file.
 	$(BIN)/mypy --strict celery_legion
 	$(BIN)/docker-compose --file compose/compose.yaml config --quiet
 
-test: lint  ## Run all checks and all tests.
+test: lint servers  ## Run all checks and all tests.
 	LEGION_TEST_PATIENCE=$(LEGION_TEST_PATIENCE) $(BIN)/python -m pytest --quiet --durations=10 $(PARALLEL)
 
 unit: $(VENV)/.dev  ## Run the quick tests only.
