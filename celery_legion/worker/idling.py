@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 NOT_IDLE = timedelta(0)
 
+TOLERANCE = 0.2
+"""The part of the span that may be missing between two glances: no clock or wait is exact."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Glance:
@@ -28,7 +31,7 @@ class _Glance:
 
 
 class Idling:
-    """Tells by two glances, at least *span* seconds apart.
+    """Tells by two glances, about *span* seconds apart or more.
 
     One alone would not do: between the end of one task and the receipt of the next message a busy worker has room, too.
     When in doubt it is not idle: as long as the connection to the broker is not up, after a new one was made, or when
@@ -51,7 +54,7 @@ class Idling:
     def idle(self, consumer: Any) -> timedelta:
         """Return for how long the worker has waited for messages and received none; zero when it has not."""
         last, now = self._last, self._look(consumer)
-        if last is None or now is None or now.at - last.at < self.span:
+        if last is None or now is None or now.at - last.at < (1 - TOLERANCE) * self.span:
             return NOT_IDLE
         if last.received != now.received or last.connection is not now.connection:
             return NOT_IDLE

@@ -98,6 +98,9 @@ class Renewer:
                 if time.monotonic() >= glance_at:
                     glance_at = math.inf
                     self.idling.glance(self.consumer)
+                    # A long wait ends late, by a thousandth of it: the time between the looks is what counts.
+                    next_beat = max(next_beat, time.monotonic() + self.idling.span)
+                    pause = self.idling.span
                 pause = min(pause, max(0.0, glance_at - time.monotonic()))
                 if self._silent:
                     self._silent = False
