@@ -322,6 +322,18 @@ class WakingStore(Protocol):
         """Block until nudged or for *timeout*; True if nudged. Really waits, also when nudges do not work."""
         ...
 
+    def hurry(self, worker: str | None = None) -> None:
+        """Nudge a worker, or (None) all, to renew now what they hold; :meth:`.RunStore.interrupt` does it by itself."""
+        ...
+
+    def hurried(self, worker: str, timeout: timedelta) -> bool:
+        """Block until *worker* is nudged or for *timeout*; True if nudged.
+
+        Called by one thread a store. Really waits, also when nudges do not work: then what is asked is learnt at the
+        next renewal.
+        """
+        ...
+
 
 class Store(SchedulerStore, HookStore, RunStore, InboxStore, ScheduleStore, ReadingStore, WakingStore, Protocol):
     """Everything a driver is."""

@@ -85,7 +85,8 @@ class RunStore(Protocol):
         """Ask for the end of a run; returns its record as it stands then, None if unknown.
 
         One that has not begun, or waits for its retry, ends at once as ``interrupted(revoked)``. One that runs is
-        told so at its next renewal. One that has ended stays as it is.
+        told so at its next renewal, to which its worker is hurried (:meth:`.WakingStore.hurry`). One that has ended
+        stays as it is.
         """
         ...
 

@@ -77,6 +77,7 @@ class Ground:
         self._order = count()
         self.nudged = Condition()
         self.nudges = 0
+        self.hurries: dict[str | None, int] = {}
 
     def now(self) -> datetime:
         """See :meth:`.Store.now`."""
@@ -90,6 +91,12 @@ class Ground:
         """Wake whoever waits."""
         with self.nudged:
             self.nudges += 1
+            self.nudged.notify_all()
+
+    def hurry(self, worker: str | None = None) -> None:
+        """See :meth:`.WakingStore.hurry`."""
+        with self.nudged:
+            self.hurries[worker] = self.hurries.get(worker, 0) + 1
             self.nudged.notify_all()
 
     def bump(self, name: str) -> int:

@@ -261,6 +261,7 @@ class Running(Ground):
             return None
         if run.state is State.RUNNING:
             run.stop, run.refused = Interruption(signal=signal, grace=grace), None
+            self.hurry(run.worker or "")
         elif not run.closed:
             self.finish(run, State.INTERRUPTED, Reason.REVOKED, self.retention.dedup)
         return run.record()

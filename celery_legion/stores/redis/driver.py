@@ -37,6 +37,9 @@ from celery_legion.stores.redis.reading import Reading
 from celery_legion.stores.redis.records import moment, number, pack, read_debt
 from celery_legion.stores.redis.unreadable import readable, report
 
+EVERYONE = "*"
+"""Who is hurried when it is no worker by name."""
+
 
 def _ms(value: datetime | None) -> int | str:
     return "" if value is None else to_ms(value)
@@ -286,11 +289,19 @@ class RedisStore(Inbox, Reading):
 
     def wake(self) -> None:
         """See :meth:`.WakingStore.wake`."""
-        self.connection.nudge()
+        self.connection.publish(self.connection.wake, "wake")
 
     def wait(self, timeout: timedelta) -> bool:
         """See :meth:`.WakingStore.wait`."""
-        return self.connection.listen(timeout)
+        return self.connection.wake.listen(timeout.total_seconds())
+
+    def hurry(self, worker: str | None = None) -> None:
+        """See :meth:`.WakingStore.hurry`."""
+        self.connection.publish(self.connection.hurry, worker or EVERYONE)
+
+    def hurried(self, worker: str, timeout: timedelta) -> bool:
+        """See :meth:`.WakingStore.hurried`."""
+        return self.connection.hurry.listen(timeout.total_seconds(), lambda name: name in (worker, EVERYONE))
 
     def ping(self) -> None:
         """See :meth:`.Store.ping`."""
