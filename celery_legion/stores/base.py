@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from celery_legion.run import Record
+from celery_legion.stores.attendance import WorkerInfo
 from celery_legion.stores.data import (
     CLAIM_LIMIT,
     Admission,
@@ -45,7 +46,6 @@ from celery_legion.stores.data import (
     Ticket,
     Unsent,
     Verdict,
-    WorkerInfo,
     debt_id,
 )
 from celery_legion.stores.runs import RunStore
@@ -267,7 +267,7 @@ class ScheduleStore(Protocol):
         """Register a worker that knows legion, with its queues, under a lease.
 
         What was sent to one of its queues before it was idle, and is held by nobody, is missing from now on
-        (:meth:`SchedulerStore.unsent`).
+        (:meth:`SchedulerStore.unsent`). Whoever asks whether it is lost learns from ``info.remote`` who would answer.
         """
         ...
 

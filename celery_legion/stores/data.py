@@ -358,22 +358,6 @@ class JobState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerInfo:
-    """A worker that knows legion: the queues it consumes and its versions, under a lease.
-
-    ``idle`` is for how long at least it has waited for messages, with room to execute one, and received none: what
-    was sent before that is no longer in its queues. Zero when it has not, or cannot tell.
-    """
-
-    name: str
-    queues: tuple[str, ...]
-    version: str
-    pid: int
-    expires_in: timedelta = timedelta(0)
-    idle: timedelta = timedelta(0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
     """How much of the past is kept: records a job, records in all, their age, and how long an ended id is known.
 

@@ -141,6 +141,25 @@ class MissingConformance(Case):
         attend(store, "celery", idle=self.tick)
         assert lost(store, NO_TIME) == ["a-1"]
 
+    def test_one_that_a_worker_has_received_and_acknowledged_is_never_missing(
+        self, store: Store, clock: Advancing
+    ) -> None:
+        know(store, "a", "b")
+        dispatch(store, fire(1, "a"))
+        dispatch(store, fire(1, "b"))
+        clock.advance(2 * self.tick)
+        attend(store, "celery", idle=self.tick)
+        gone = [Renewal(id=run_id, token=0, accepted=True) for run_id in ("a-1", "nobody")]
+        for _ in range(2):
+            assert store.renew("worker-1", gone, LONG) == {"a-1": Kept.OK, "nobody": Kept.LOST}
+        assert lost(store, NO_TIME) == ["b-1"]
+        clock.advance(2 * self.tick)
+        attend(store, "celery", idle=self.tick)
+        assert lost(store, NO_TIME) == ["b-1"]
+        assert (record(store, fire(1, "a")).state, holders(store, "a")) == (State.SENT, ["a-1"])
+        assert store.begin(ticket(fire(1, "a"))).admission is Admission.GO
+        assert store.renew("worker-1", gone[:1], LONG) == {"a-1": Kept.LOST}
+
     def test_one_that_has_begun_or_ended_is_not_missing(self, store: Store, clock: Advancing) -> None:
         names = ["a", "b", "c", "d", "e"]
         know(store, *names)

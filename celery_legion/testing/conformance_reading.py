@@ -258,12 +258,12 @@ class WorkerConformance(Case):
     def test_workers_are_shown_by_name_as_long_as_their_lease_runs(self, store: Store, clock: Advancing) -> None:
         attend(store, "celery", "slow", name="b", lease=LONG)
         attend(store, "celery", name="c", lease=self.tick)
-        attend(store, name="a", lease=LONG)
+        store.register(WorkerInfo(name="a", queues=(), version="1", pid=7, remote=False), LONG)
         clock.advance(2 * self.tick)
         found = store.workers()
         assert all(timedelta(0) < worker.expires_in <= LONG for worker in found)
         assert [replace(worker, expires_in=timedelta(0)) for worker in found] == [
-            WorkerInfo(name="a", queues=(), version="1", pid=7),
+            WorkerInfo(name="a", queues=(), version="1", pid=7, remote=False),
             WorkerInfo(name="b", queues=("celery", "slow"), version="1", pid=7),
         ]
 
@@ -338,7 +338,12 @@ class WakingConformance(Case):
     def test_no_other_worker_is_hurried_and_no_scheduler_woken(self, store: Store) -> None:
         know(store)
         run(store, fire(1))
-        assert not hurried(store, "w", lambda: (store.hurry("v"), store.interrupt("job-1", 15, LONG)), 0.3)
+
+        def act() -> None:
+            store.hurry("v")
+            store.interrupt("job-1", 15, LONG)
+
+        assert not hurried(store, "w", act, 0.3)
         answers: list[bool] = []
         waiter = Thread(target=lambda: answers.append(store.wait(timedelta(milliseconds=300))), daemon=True)
         waiter.start()

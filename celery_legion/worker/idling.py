@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -35,11 +36,12 @@ class Idling:
 
     One alone would not do: between the end of one task and the receipt of the next message a busy worker has room, too.
     When in doubt it is not idle: as long as the connection to the broker is not up, after a new one was made, or when
-    what it holds fills its prefetch count.
+    what it holds fills its prefetch count; *others* counts what it holds of which Celery's books know nothing.
     """
 
-    def __init__(self, span: float) -> None:
+    def __init__(self, span: float, others: Callable[[], int] = lambda: 0) -> None:
         self.span = span
+        self._others = others
         self._received = 0
         self._last: _Glance | None = None
 
@@ -78,7 +80,7 @@ class Idling:
         reserved, active = snapshot(state.reserved_requests), set(snapshot(state.active_requests))
         if len(reserved) >= consumer.pool.num_processes or not active.issuperset(reserved):
             return None
-        held = len(reserved) + len(snapshot(scheduled_requests)) + len(limited_requests(consumer))
+        held = len(reserved) + len(snapshot(scheduled_requests)) + len(limited_requests(consumer)) + self._others()
         # Zero is no limit.
         if 0 < consumer.qos.value <= held:
             return None

@@ -68,6 +68,7 @@ class WorkerStep(StartStopStep):
         def update_guarded() -> None:
             guard.apply(consumer.app.tasks)
             update_strategies()
+            self.renewer.receipts.watch(consumer)
 
         consumer.update_strategies = update_guarded
 

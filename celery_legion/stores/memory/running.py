@@ -138,6 +138,11 @@ class Running(Ground):
         run = self.all_runs.get(renewal.id)
         if run is None:
             return Kept.LOST
+        if run.waiting and renewal.token == 0 and renewal.accepted:
+            # Its message has come to a worker, and is acknowledged: nobody shall wait for it in the queue.
+            self.expected.pop(run.id, None)
+            self.missing.pop(run.id, None)
+            return Kept.OK
         if run.waiting and renewal.token == 0:
             if run.id in self.holders(run.lock):
                 self.hold(run.lock, run.id, cut(self.moment + run.lock_ttl))

@@ -282,7 +282,7 @@ class RedisStore(Inbox, Reading):
         """See :meth:`.ScheduleStore.register`."""
         idle = span_ms(info.idle)
         data = {"queues": list(info.queues), "version": info.version, "pid": info.pid, "idle": idle}
-        text = json.dumps(data, ensure_ascii=False)
+        text = json.dumps({**data, "remote": info.remote}, ensure_ascii=False)
         self._run("register", (info.name, span_ms(lease), text, idle, *info.queues))
 
     # Waking and keeping
