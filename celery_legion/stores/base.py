@@ -160,11 +160,12 @@ class SchedulerStore(Protocol):
 
         First those claimed and not confirmed for longer than *older_than*, oldest first. Then, with *lost_after*, those
         whose message must have got lost: a sent run is missing from the moment at which its queue is known to have
-        passed it by, because a run that was claimed after it was sent has begun (neither of them jumping the queue),
-        or a worker of the queue was idle since; until it begins, a worker renews it (token 0), or it is sent again.
-        Missing for longer than *lost_after*, doubled each time that it was sent again, it is lost; the longest missing
-        come first. Each is told of once in *lost_after*, so that those that nobody sends again let others through. A
-        run without a known queue is never lost, nor is the message of a retry.
+        passed it by, because a run that was claimed after it was sent has begun (neither of them jumping the queue), or
+        a worker of the queue was idle since; until it begins, a worker renews it (token 0), or it is sent again. One
+        with a countdown counts as sent when that is over. Missing for longer than *lost_after*, doubled each time that
+        it was sent again, it is lost; the longest missing come first. Each is told of once in *lost_after*, so that
+        those that nobody sends again let others through. A run without a known queue is never lost, nor is the message
+        of a retry.
         """
         ...
 

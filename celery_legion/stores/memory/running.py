@@ -145,7 +145,7 @@ class Running(Ground):
             return Kept.OK
         if run.waiting and renewal.token == 0:
             if run.id in self.holders(run.lock):
-                self.hold(run.lock, run.id, cut(self.moment + run.lock_ttl))
+                self.hold(run.lock, run.id, cut(self.ready(run) + run.lock_ttl))
             if run.state is State.SENT:
                 self.queue_until(run)
                 self.expect(run)

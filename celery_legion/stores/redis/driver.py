@@ -377,4 +377,5 @@ def _claim_args(claim: Claim) -> tuple[str | int, ...]:
         int(claim.watched),
         _owes(claim.owes),
         int(claim.jumps),
+        _ms(claim.eta),
     )

@@ -24,13 +24,13 @@ local function renew_queued(id, run, gone)
     expect_no_more(id, run)
     return 'ok'
   end
-  local till = now + tonumber(run.ttl)
+  local till = ready(run) + tonumber(run.ttl)
   if tonumber(run.limit) > 0 and redis.call('ZSCORE', key('lock:' .. run.lock), id) then hold(run.lock, id, till) end
   if run.state == 'sent' then
     local deadline = tonumber(run.deadline)
     if deadline and deadline < till then till = deadline end
     redis.call('ZADD', key('queued'), till, id)
-    expect(id, run.queue, run.jumps)
+    expect(id, run)
   end
   return 'ok'
 end
