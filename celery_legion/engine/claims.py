@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery_legion.codec import CodecError, Message, decode, encode, evaluate
@@ -152,6 +152,7 @@ class Claims:
             deadline=deadline,
             queue=route.queue,
             jumps=route.jumps,
+            eta=_eta(message),
             watched=self._guarded,
             owes=self._owes(job),
         )
@@ -242,3 +243,17 @@ def _deadline(job: Job, fire: datetime, message: Message) -> datetime | None:
         return own
     last = expires + EXPIRY_GRACE
     return last if own is None else min(own, last)
+
+
+def _eta(message: Message) -> datetime | None:
+    """Return when a message's countdown is over, None if it has none, or one that nobody can read."""
+    eta = message.options.get("eta")
+    if isinstance(eta, str):
+        try:
+            eta = datetime.fromisoformat(eta)
+        except ValueError:
+            return None
+    if not isinstance(eta, datetime):
+        return None
+    # Celery's workers read one without a zone as UTC, whatever the app's zone.
+    return eta if eta.tzinfo is not None else eta.replace(tzinfo=UTC)

@@ -66,12 +66,14 @@ class Publisher:
         """Ask all workers by Celery's remote control which queues they consume: queue names by worker.
 
         Takes a second, for nobody knows how many will answer, on a connection of its own. A broker that fails is
-        one at which nobody answers.
+        one at which nobody answers, and so is one that cannot carry such a question.
         """
         driver = self._app.connection_for_write().transport.driver_type
         options = self._transport_options(driver)
         try:
             with self._app.connection_for_write(connect_timeout=self._timeout, transport_options=options) as connection:
+                if not connection.supports_exchange_type("fanout"):
+                    return {}
                 connection.ensure_connection(max_retries=0)
                 answers = self._app.control.inspect(timeout=ANSWERS_WITHIN, connection=connection).active_queues()
         except Exception as exc:

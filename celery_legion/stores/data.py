@@ -115,7 +115,9 @@ class Claim:
     long it de-duplicates before the run has begun. ``message`` is the evaluated message
     as JSON: what is published, now or again. ``deadline`` is the latest moment to begin
     (None = none); ``queue`` where the message goes, if known; ``jumps`` says that it has a priority of its own there,
-    so that it may be delivered before or after its turn. ``watched`` False says that no worker will report on the
+    so that it may be delivered before or after its turn. ``eta`` is the moment at which its countdown is over (None =
+    it has none): what is counted from the sending is counted from then, for until then it need not be in its queue.
+    ``watched`` False says that no worker will report on the
     run: being sent is the last that is known of it, and ``sent`` closes its record as ``sent(unwatched)``. ``owes``
     are the endings, of the run and of the lapses, that the job has hooks for.
     """
@@ -133,6 +135,7 @@ class Claim:
     deadline: datetime | None = None
     queue: str | None = None
     jumps: bool = False
+    eta: datetime | None = None
     watched: bool = True
     owes: frozenset[State] = frozenset()
 
@@ -355,22 +358,6 @@ class JobState:
     last: Record | None = None
     latest: Record | None = None
     pause: Pause | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerInfo:
-    """A worker that knows legion: the queues it consumes and its versions, under a lease.
-
-    ``idle`` is for how long at least it has waited for messages, with room to execute one, and received none: what
-    was sent before that is no longer in its queues. Zero when it has not, or cannot tell.
-    """
-
-    name: str
-    queues: tuple[str, ...]
-    version: str
-    pid: int
-    expires_in: timedelta = timedelta(0)
-    idle: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,8 @@ class RunStore(Protocol):
         """Extend the leases of runs this worker answers for; a run under another token, ended or unknown is LOST.
 
         A run not begun yet (token 0: prefetched or waiting) has its queue time extended by its lock's ttl, is not
-        missing, and is OK.
+        missing, and is OK. With ``accepted`` its message has come to the worker and is acknowledged, though it has not
+        begun by the rules: it is never missing from now on, and nothing else changes.
         A run that shall be interrupted is kept all the same, and is INTERRUPT each time until it has ended or the
         interruption was refused.
         """
@@ -85,7 +86,8 @@ class RunStore(Protocol):
         """Ask for the end of a run; returns its record as it stands then, None if unknown.
 
         One that has not begun, or waits for its retry, ends at once as ``interrupted(revoked)``. One that runs is
-        told so at its next renewal. One that has ended stays as it is.
+        told so at its next renewal, to which its worker is hurried (:meth:`.WakingStore.hurry`). One that has ended
+        stays as it is.
         """
         ...
 

@@ -16,7 +16,7 @@ from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.commands import Commands
 from celery_legion.worker.gate import PATIENCE, Gate
-from celery_legion.worker.remote import renewers
+from celery_legion.worker.hurrying import Listener
 from celery_legion.worker.renewal import Renewer
 from celery_legion.worker.request import Guard
 
@@ -44,7 +44,7 @@ class WorkerStep(StartStopStep):
         recorder = getattr(app, ATTRIBUTE)
         recorder.backlog, recorder.begun = self.backlog, begun
         self.renewer = Renewer(self.context, self.backlog, begun)
-        renewers.add(self.renewer)
+        self.listener = Listener(lambda: self.context.store, self.renewer.hurry)
         patience = min(PATIENCE, self.context.config.store_timeout)
         self.gate = Gate(self.context, self.context.fresh_store(patience), begun)
         self.gate.consumer = consumer
@@ -68,12 +68,14 @@ class WorkerStep(StartStopStep):
         def update_guarded() -> None:
             guard.apply(consumer.app.tasks)
             update_strategies()
+            self.renewer.receipts.watch(consumer)
 
         consumer.update_strategies = update_guarded
 
     def start(self, consumer: Any) -> None:
         """Start renewing, the first time."""
         self.renewer.start(consumer)
+        self.listener.start(consumer.hostname)
 
     def stop(self, consumer: Any) -> None:
         """Do nothing: it is called for each lost connection, too, and while the pool still works."""
@@ -83,6 +85,7 @@ class WorkerStep(StartStopStep):
 
     def shutdown(self, consumer: Any) -> None:
         """Record the last ends, then hand back what can be delivered again, before the broker has its messages."""
+        self.listener.stop()
         self.renewer.stop(2 * self.context.config.store_timeout.total_seconds() + 1)
         try:
             ids = self.context.store.hand_back(consumer.hostname)

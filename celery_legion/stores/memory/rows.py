@@ -39,6 +39,7 @@ class Run:
     queue: str | None = None
     jumps: bool = False
     deadline: datetime | None = None
+    eta: datetime | None = None
     scheduler: str | None = None
     sent_at: datetime | None = None
     started_at: datetime | None = None

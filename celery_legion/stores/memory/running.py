@@ -138,9 +138,14 @@ class Running(Ground):
         run = self.all_runs.get(renewal.id)
         if run is None:
             return Kept.LOST
+        if run.waiting and renewal.token == 0 and renewal.accepted:
+            # Its message has come to a worker, and is acknowledged: nobody shall wait for it in the queue.
+            self.expected.pop(run.id, None)
+            self.missing.pop(run.id, None)
+            return Kept.OK
         if run.waiting and renewal.token == 0:
             if run.id in self.holders(run.lock):
-                self.hold(run.lock, run.id, cut(self.moment + run.lock_ttl))
+                self.hold(run.lock, run.id, cut(self.ready(run) + run.lock_ttl))
             if run.state is State.SENT:
                 self.queue_until(run)
                 self.expect(run)
@@ -261,6 +266,7 @@ class Running(Ground):
             return None
         if run.state is State.RUNNING:
             run.stop, run.refused = Interruption(signal=signal, grace=grace), None
+            self.hurry(run.worker or "")
         elif not run.closed:
             self.finish(run, State.INTERRUPTED, Reason.REVOKED, self.retention.dedup)
         return run.record()

@@ -203,12 +203,13 @@ class Scheduling(Ground):
             queue=claim.queue,
             jumps=claim.jumps,
             deadline=cut_or_none(claim.deadline),
+            eta=cut_or_none(claim.eta),
             scheduler=owner,
             watched=claim.watched,
             owes=claim.owes,
         )
         if run.limit:
-            self.hold(run.lock, run_id, cut(self.moment + run.lock_ttl))
+            self.hold(run.lock, run_id, cut(self.ready(run) + run.lock_ttl))
         self.unconfirmed[run_id] = run
         self.write_run(run)
 

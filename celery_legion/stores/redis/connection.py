@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.client import PubSub
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,
@@ -24,6 +21,7 @@ from redis.retry import Retry
 from celery_legion.errors import ConfigurationError, StoreError, StoreUnavailableError
 from celery_legion.stores.base import StoreOptions
 from celery_legion.stores.redis import scripts
+from celery_legion.stores.redis.channel import Channel
 from celery_legion.url import safe_url
 
 SILENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
@@ -47,7 +45,8 @@ class Connection:
         self.base = f"{{{options.prefix}}}:"
         self.name = safe_url(options.url)
         self._client: Any = None
-        self._pubsub: PubSub | None = None
+        self.wake = Channel(f"{self.base}wake", lambda: self.client)
+        self.hurry = Channel(f"{self.base}hurry", lambda: self.client)
         self._check()
 
     def _check(self) -> None:
@@ -139,45 +138,22 @@ class Connection:
         """Return the error of the contract for one of the driver's."""
         return StoreUnavailableError(self.name, str(exc) or type(exc).__name__)
 
-    def nudge(self) -> None:
-        """Publish on the waking channel."""
-        self.command("PUBLISH", f"{self.base}wake", "wake")
-
-    def listen(self, timeout: timedelta) -> bool:
-        """Block until something is published on the waking channel, or for *timeout*.
-
-        A channel that cannot be listened to is slept out, so that a broken one never makes a loop spin.
-        """
-        deadline = time.monotonic() + timeout.total_seconds()
-        try:
-            pubsub = self._pubsub
-            if pubsub is None:
-                pubsub = self._pubsub = self.client.pubsub()
-                pubsub.subscribe(f"{self.base}wake")
-            while (left := deadline - time.monotonic()) > 0:
-                message = pubsub.get_message(timeout=left)
-                if message is not None and message["type"] == "message":
-                    while pubsub.get_message(timeout=0.0) is not None:
-                        pass
-                    return True
-            return False
-        except (RedisError, OSError):
-            self._pubsub = None
-            time.sleep(max(0.0, deadline - time.monotonic()))
-            return False
+    def publish(self, channel: Channel, text: str) -> None:
+        """Publish on one of this store's channels."""
+        self.command("PUBLISH", channel.name, text)
 
     def forget(self) -> None:
-        """Drop pool and subscription without talking on them."""
+        """Drop pool and subscriptions without talking on them."""
         self._client = None
-        self._pubsub = None
+        self.wake.forget()
+        self.hurry.forget()
 
     def close(self) -> None:
         """Close what is open."""
-        client, pubsub = self._client, self._pubsub
-        self.forget()
+        client, self._client = self._client, None
+        self.wake.close()
+        self.hurry.close()
         try:
-            if pubsub is not None:
-                pubsub.close()
             if client is not None:
                 client.connection_pool.disconnect()
         except (RedisError, OSError):

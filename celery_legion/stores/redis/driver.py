@@ -37,6 +37,9 @@ from celery_legion.stores.redis.reading import Reading
 from celery_legion.stores.redis.records import moment, number, pack, read_debt
 from celery_legion.stores.redis.unreadable import readable, report
 
+EVERYONE = "*"
+"""Who is hurried when it is no worker by name."""
+
 
 def _ms(value: datetime | None) -> int | str:
     return "" if value is None else to_ms(value)
@@ -279,18 +282,26 @@ class RedisStore(Inbox, Reading):
         """See :meth:`.ScheduleStore.register`."""
         idle = span_ms(info.idle)
         data = {"queues": list(info.queues), "version": info.version, "pid": info.pid, "idle": idle}
-        text = json.dumps(data, ensure_ascii=False)
+        text = json.dumps({**data, "remote": info.remote}, ensure_ascii=False)
         self._run("register", (info.name, span_ms(lease), text, idle, *info.queues))
 
     # Waking and keeping
 
     def wake(self) -> None:
         """See :meth:`.WakingStore.wake`."""
-        self.connection.nudge()
+        self.connection.publish(self.connection.wake, "wake")
 
     def wait(self, timeout: timedelta) -> bool:
         """See :meth:`.WakingStore.wait`."""
-        return self.connection.listen(timeout)
+        return self.connection.wake.listen(timeout.total_seconds())
+
+    def hurry(self, worker: str | None = None) -> None:
+        """See :meth:`.WakingStore.hurry`."""
+        self.connection.publish(self.connection.hurry, worker or EVERYONE)
+
+    def hurried(self, worker: str, timeout: timedelta) -> bool:
+        """See :meth:`.WakingStore.hurried`."""
+        return self.connection.hurry.listen(timeout.total_seconds(), lambda name: name in (worker, EVERYONE))
 
     def ping(self) -> None:
         """See :meth:`.Store.ping`."""
@@ -366,4 +377,5 @@ def _claim_args(claim: Claim) -> tuple[str | int, ...]:
         int(claim.watched),
         _owes(claim.owes),
         int(claim.jumps),
+        _ms(claim.eta),
     )

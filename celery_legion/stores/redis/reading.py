@@ -186,4 +186,5 @@ def _worker(name: str, text: str, left: int) -> WorkerInfo:
         pid=int(data.get("pid", 0)),
         expires_in=_left(left),
         idle=timedelta(milliseconds=int(data.get("idle", 0))),
+        remote=data.get("remote") is not False,
     )
