@@ -55,6 +55,7 @@ REASONS = {
     Reason.UNKNOWN_TASK: "its worker does not know the task",
     Reason.TIME_LIMIT: "ran longer than its time limit",
     Reason.PROCESS_LOST: "its worker or process died",
+    Reason.RETRY_LOST: "no worker holds its retry any more",
     Reason.REJECTED: "the task rejected its message",
     Reason.IGNORED: "the task raised Ignore",
 }

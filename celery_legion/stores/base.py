@@ -171,10 +171,10 @@ class SchedulerStore(Protocol):
     def reap(self, limit: int) -> list[Record]:
         """End what nobody else will end, and return the ended records; at most *limit* of each sort.
 
-        A running or retrying run whose lease is over becomes ``lost`` (one acknowledged late first gets its
-        visibility timeout as grace, for its redelivery). A run that was sent and has not begun when its deadline has
-        passed becomes ``expired(past_deadline)``, or when its queue time is over ``expired(queue)``. Their locks are
-        released. Also trims what the retention no longer keeps.
+        A running run whose lease is over becomes ``lost(process_lost)`` (one acknowledged late first gets its
+        visibility timeout as grace, for its redelivery), a retrying one ``lost(retry_lost)``. A run that was sent and
+        has not begun when its deadline has passed becomes ``expired(past_deadline)``, or when its queue time is over
+        ``expired(queue)``. Their locks are released. Also trims what the retention no longer keeps.
         """
         ...
 

@@ -100,6 +100,7 @@ RECORD_PROPERTIES: dict[str, Any] = {
     "pid": MAYBE_INTEGER,
     "scheduler": MAYBE_TEXT,
     "attempt": {"type": "integer", "minimum": 0},
+    "retry_at": INSTANT,
     "token": {"type": "integer", "minimum": 0},
     "error": MAYBE_TEXT,
     "hook_error": MAYBE_TEXT,

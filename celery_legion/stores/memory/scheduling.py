@@ -268,7 +268,8 @@ class Scheduling(Ground):
         """See :meth:`.SchedulerStore.reap`."""
         reaped = []
         for run in self._due(self.live, limit):
-            self.finish(run, State.LOST, Reason.PROCESS_LOST, self.retention.dedup)
+            parked = run.state is State.RETRYING
+            self.finish(run, State.LOST, Reason.RETRY_LOST if parked else Reason.PROCESS_LOST, self.retention.dedup)
             reaped.append(run.record())
         for run in self._due(self.queued, limit):
             if run.deadline is not None and run.deadline <= self.moment:
