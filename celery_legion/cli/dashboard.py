@@ -81,7 +81,7 @@ def _last(row: Row, now: datetime) -> Text:
         return Text("never ran" if row.lapse is None else "", style="dim")
     if row.waiting is not None or not (last.state.terminal or last.reason is not None):
         before = last.previous_success
-        return Text("first run" if before is None else f"last success {_past(before, now)}", style="dim")
+        return Text("no success yet" if before is None else f"last success {_past(before, now)}", style="dim")
     words = Text(last.state.value, style=render.STYLES.get(last.state, ""))
     words.append(f" {_past(last.ended_at or last.sent_at or last.last_fire_time, now)}", style="default")
     duration = row.duration

@@ -140,8 +140,9 @@ class SchedulerStore(Protocol):
 
         In one act for all (at most 200): the owner still leads at this *epoch* (None = a one-shot, no lead
         needed), and for each claim the mark is still the expected one, the lock is free by its limit → the
-        mark moves, the lock is taken for the run, the run is written as claimed, lapses and skips are
-        written. A claim extends the lead by *lead_ttl*. A repeated claim by the same owner returns the same verdict.
+        mark moves, the lock is taken for the run, the run is written as claimed with the job's last success until
+        then, lapses and skips are written. A claim extends the lead by *lead_ttl*. A repeated claim by the same
+        owner returns the same verdict.
         """
         ...
 

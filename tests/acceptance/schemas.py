@@ -69,7 +69,10 @@ JOB_PROPERTIES: dict[str, Any] = {
     "paused": {"type": "boolean"},
     "pause": PAUSE,
     "state": {
-        "enum": ["idle", "queued", "running", "retrying", "paused", "disabled", "late", "unseen", "no scheduler"]
+        "enum": [
+            *("idle", "sent", "unsent", "queued", "running", "retrying"),
+            *("paused", "disabled", "late", "unseen", "no scheduler"),
+        ]
     },
     "detail": TEXT,
     "description": TEXT,

@@ -206,6 +206,7 @@ class Scheduling(Ground):
             scheduler=owner,
             watched=claim.watched,
             owes=claim.owes,
+            previous=self.successes.get(claim.job),
         )
         if run.limit:
             self.hold(run.lock, run_id, cut(self.moment + run.lock_ttl))
