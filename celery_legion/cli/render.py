@@ -83,6 +83,14 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def value(given: Any) -> str:
+    """Return an argument as it would be written; of one that cannot show itself, what it is."""
+    try:
+        return repr(given)
+    except Exception as exc:
+        return f"<{type(given).__name__}: {type(exc).__name__} when shown>"
+
+
 def last_line(text: str | None, limit: int = 200) -> str:
     """Return the last line of *text* that says something, printable and bounded; empty if none does."""
     lines = [line for line in (text or "").splitlines() if line.strip()]

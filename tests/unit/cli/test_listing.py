@@ -364,6 +364,29 @@ def test_verbose_tells_what_a_row_cannot(legion: Legion, store: MemoryStore) -> 
         assert words in text
 
 
+class Mute:
+    """A trigger and an argument that cannot show themselves."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        return moment + timedelta(minutes=1)
+
+    def anchored(self, moment: datetime) -> Mute:
+        return self
+
+
+def test_a_job_that_cannot_show_itself_hides_no_other(legion: Legion) -> None:
+    legion.task("t", args=[Mute()], kwargs={"n": Mute()}).trigger(Mute()).name("mute")
+    add(legion, "other")
+    text = shown(legion, 200, verbose=True)
+    assert "other" in text
+    assert "Mute (RuntimeError when shown)" in text
+    assert "t(<Mute: RuntimeError when shown>, n=<Mute: RuntimeError when shown>)" in text
+    assert "Mute" in call(legion, "--json").stdout
+
+
 class TestCommand:
     def test_no_jobs_say_how_to_make_one(self, legion: Legion) -> None:
         assert "no jobs" in call(legion).stdout
