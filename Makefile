@@ -29,6 +29,14 @@ $(VENV)/.dev: $(VENV)/.base
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
 	@touch $@
 
+# Only one series of a package can be installed, and users have either: django-celery-beat brings the older one.
+$(VENV)/.series: $(VENV)/.dev
+	@echo "fetching both series of cron-descriptor"
+	@rm -rf $(VENV)/series
+	@for series in 1 2; do $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--target $(VENV)/series/cron-descriptor-$$series "cron-descriptor==$$series.*" || exit; done
+	@touch $@
+
 $(VENV)/.faults: $(VENV)/.dev
 	@echo "installing the peers of fault scenarios"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group faults
@@ -57,10 +65,10 @@ lint: $(VENV)/.dev  ## Check style, floors, types and the compose file.
 	$(BIN)/mypy --strict celery_legion
 	$(BIN)/docker-compose --file compose/compose.yaml config --quiet
 
-test: lint servers  ## Run all checks and all tests.
+test: lint servers $(VENV)/.series  ## Run all checks and all tests.
 	LEGION_TEST_PATIENCE=$(LEGION_TEST_PATIENCE) $(BIN)/python -m pytest --quiet --durations=10 $(PARALLEL)
 
-unit: $(VENV)/.dev  ## Run the quick tests only.
+unit: $(VENV)/.series  ## Run the quick tests only.
 	$(BIN)/python -m pytest --quiet -m 'not e2e and not faults'
 
 bench: $(VENV)/.dev  ## Measure what the package promises, in about a minute and a half.

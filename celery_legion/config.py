@@ -25,6 +25,9 @@ UNSAFE = re.compile(r"[{}\[\]*?^\\\s]")
 """What no key prefix may hold: braces are the hash tag's, the others would make a pattern of it in a server's ACL."""
 
 CERTIFICATE_CHECKS = {ssl.CERT_NONE: "none", ssl.CERT_OPTIONAL: "optional", ssl.CERT_REQUIRED: "required"}
+MEMORY = "memory://"
+"""The store of an app whose broker is ``memory://``: no other process has its messages, so none needs its store."""
+
 VISIBILITY = timedelta(hours=1)
 """How long kombu's Redis transport waits before it delivers a message again, when nothing else is set."""
 
@@ -200,9 +203,11 @@ def _visibility(app: Any) -> timedelta:
 
 
 def _find_store(app: Any) -> str:
-    """The broker if it is a Redis, else a Redis result backend."""
+    """The broker if it is a Redis, the memory for a broker in memory, else a Redis result backend."""
     brokers = _urls(app.conf.broker_write_url)
     backend = app.conf.result_backend
+    if brokers and all(_scheme(url) == "memory" for url in brokers):
+        return MEMORY
     if len(brokers) == 1 and _scheme(brokers[0]) in REDIS_SCHEMES:
         return _secured(_readable("broker_url", brokers[0]), app.conf.broker_use_ssl)
     if isinstance(backend, str) and _scheme(backend) in REDIS_SCHEMES:

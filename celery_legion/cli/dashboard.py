@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from celery_legion.cli import render
+from celery_legion.cli.fires import schedule_words
 from celery_legion.cli.grid import Cell, Column, cell
 from celery_legion.cli.row import Board, Row
 from celery_legion.cli.session import addressed
 from celery_legion.cli.standing import pause_words, standing
-from celery_legion.triggers.words import describe
 
 WIDE = (
     Column("Job", least=20),
@@ -40,7 +40,7 @@ def rows_of(rows: Iterable[Row], board: Board, *, stacked: bool = False) -> list
 def _wide(row: Row, board: Board) -> list[Cell]:
     return [
         cell(render.printable(row.job.name)),
-        cell(render.printable(describe(row.job.trigger))),
+        cell(render.printable(schedule_words(row.job.trigger))),
         cell(_next(row, board.now)),
         cell(last_words(row, board.now)),
         cell(standing(row, board).text),
@@ -51,9 +51,9 @@ def _wide(row: Row, board: Board) -> list[Cell]:
 
 
 def _stacked(row: Row, board: Board) -> list[Cell]:
-    lock = lock_words(row)
+    lock, schedule = lock_words(row), render.printable(schedule_words(row.job.trigger))
     return [
-        cell(render.printable(row.job.name), Text(f"  {render.printable(describe(row.job.trigger))}", style="dim")),
+        cell(render.printable(row.job.name), Text(f"  {schedule}", style="dim")),
         cell(_next(row, board.now)),
         cell(standing(row, board).text, Text.assemble("lock ", lock, style="dim") if lock else ""),
         cell(_last(row, board.now), _lapse(row, board.now)),
@@ -81,7 +81,7 @@ def _last(row: Row, now: datetime) -> Text:
         return Text("never ran" if row.lapse is None else "", style="dim")
     if row.waiting is not None or not (last.state.terminal or last.reason is not None):
         before = last.previous_success
-        return Text("first run" if before is None else f"last success {_past(before, now)}", style="dim")
+        return Text("no success yet" if before is None else f"last success {_past(before, now)}", style="dim")
     words = Text(last.state.value, style=render.STYLES.get(last.state, ""))
     words.append(f" {_past(last.ended_at or last.sent_at or last.last_fire_time, now)}", style="default")
     duration = row.duration

@@ -37,7 +37,8 @@ def at(moment: datetime | None, zone: str) -> str:
 def action_words(job: Job) -> str:
     """Return what a job does, with its arguments."""
     words = render.printable(job.action.readable)
-    arguments = [repr(arg) for arg in job.args] + [f"{name}={value!r}" for name, value in job.kwargs.items()]
+    arguments = [render.value(arg) for arg in job.args]
+    arguments += [f"{name}={render.value(value)}" for name, value in job.kwargs.items()]
     if job.action.command is not None:
         return f"$ {words}"
     return render.printable(f"{job.action.readable}({', '.join(arguments)})")

@@ -53,6 +53,7 @@ def dump(record: Record) -> dict[str, Any]:
         "pid": record.pid,
         "scheduler": record.scheduler,
         "attempt": record.attempt,
+        "retry_at": isoformat(record.retry_at),
         "token": record.token,
         "error": record.error,
         "hook_error": record.hook_error,

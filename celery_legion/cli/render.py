@@ -55,6 +55,7 @@ REASONS = {
     Reason.UNKNOWN_TASK: "its worker does not know the task",
     Reason.TIME_LIMIT: "ran longer than its time limit",
     Reason.PROCESS_LOST: "its worker or process died",
+    Reason.RETRY_LOST: "no worker holds its retry any more",
     Reason.REJECTED: "the task rejected its message",
     Reason.IGNORED: "the task raised Ignore",
 }
@@ -80,6 +81,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def value(given: Any) -> str:
+    """Return an argument as it would be written; of one that cannot show itself, what it is."""
+    try:
+        return repr(given)
+    except Exception as exc:
+        return f"<{type(given).__name__}: {type(exc).__name__} when shown>"
 
 
 def last_line(text: str | None, limit: int = 200) -> str:

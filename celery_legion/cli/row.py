@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from celery_legion.cli.fires import due_and_next, needs_anchor, next_fire, remembering, zone_of
+from celery_legion.cli.fires import due_and_next, needs_anchor, next_fire, remembering, schedule_words, zone_of
 from celery_legion.cli.render import took
 from celery_legion.clock import MILLISECOND, isoformat
 from celery_legion.context import Context
@@ -16,7 +16,6 @@ from celery_legion.job import Job
 from celery_legion.run import Reason, Record, State
 from celery_legion.stores.base import JobState, Lead, Lock, Pause, WorkerInfo
 from celery_legion.triggers import Cron
-from celery_legion.triggers.words import describe
 
 STATES_LIMIT = 500
 EVERYTHING = "*"
@@ -84,7 +83,7 @@ class Row:
         return {
             "name": job.name,
             "action": job.action.readable,
-            "schedule": describe(trigger),
+            "schedule": schedule_words(trigger),
             "expression": trigger.expression if isinstance(trigger, Cron) else None,
             "timezone": zone_of(trigger),
             "next_run": isoformat(self.next_run),

@@ -140,8 +140,9 @@ class SchedulerStore(Protocol):
 
         In one act for all (at most 200): the owner still leads at this *epoch* (None = a one-shot, no lead
         needed), and for each claim the mark is still the expected one, the lock is free by its limit → the
-        mark moves, the lock is taken for the run, the run is written as claimed, lapses and skips are
-        written. A claim extends the lead by *lead_ttl*. A repeated claim by the same owner returns the same verdict.
+        mark moves, the lock is taken for the run, the run is written as claimed with the job's last success until
+        then, lapses and skips are written. A claim extends the lead by *lead_ttl*. A repeated claim by the same
+        owner returns the same verdict.
         """
         ...
 
@@ -172,10 +173,10 @@ class SchedulerStore(Protocol):
     def reap(self, limit: int) -> list[Record]:
         """End what nobody else will end, and return the ended records; at most *limit* of each sort.
 
-        A running or retrying run whose lease is over becomes ``lost`` (one acknowledged late first gets its
-        visibility timeout as grace, for its redelivery). A run that was sent and has not begun when its deadline has
-        passed becomes ``expired(past_deadline)``, or when its queue time is over ``expired(queue)``. Their locks are
-        released. Also trims what the retention no longer keeps.
+        A running run whose lease is over becomes ``lost(process_lost)`` (one acknowledged late first gets its
+        visibility timeout as grace, for its redelivery), a retrying one ``lost(retry_lost)``. A run that was sent and
+        has not begun when its deadline has passed becomes ``expired(past_deadline)``, or when its queue time is over
+        ``expired(queue)``. Their locks are released. Also trims what the retention no longer keeps.
         """
         ...
 

@@ -16,18 +16,18 @@ class RunStore(Protocol):
     def begin(self, ticket: Ticket) -> Answer:
         """Say whether a message may run now.
 
-        Ended → DUPLICATE (``expired(queue)`` may begin after all). Same retries, lease alive, acknowledged early and
-        accepted → DUPLICATE. Any other message of a run whose lease is alive → WAIT. A parked retry whose number this
-        is, lease gone or handed back, or not yet begun → GO with the next attempt and a new token, if the lock allows:
-        a holder that has not begun loses it and becomes ``skipped(superseded)``; when only begun runs hold it, the
-        answer is SUPERSEDED and the run ends as ``skipped(superseded)`` (or ``lost(superseded)`` if it had begun
-        before). An unknown id: DUPLICATE if it is in the done memory, SUPERSEDED if its kind is scheduled and its fire
-        is one that the store would know: at or below the job's mark, and above what it was first or last told of by
-        :meth:`SchedulerStore.sight` or :meth:`SchedulerStore.remind`, or by such a message. Else GO (the store has lost
-        it: it is written anew, and the mark moves up to it). The same delivery (``asker``) that asks again while its
-        lease is alive gets the same GO with the same token. A ticket for another job than the run's, and one that must
-        be known and is not, are REFUSED, and nothing changes. A run that was to be interrupted when it was let go of
-        ends as interrupted, and the answer is DUPLICATE.
+        Ended → DUPLICATE (``expired(queue)`` and ``lost(retry_lost)`` may begin after all). Same retries, lease alive,
+        acknowledged early and accepted → DUPLICATE. Any other message of a run whose lease is alive → WAIT. A parked
+        retry whose number this is, lease gone or handed back, or not yet begun → GO with the next attempt and a new
+        token, if the lock allows: a holder that has not begun loses it and becomes ``skipped(superseded)``; when only
+        begun runs hold it, the answer is SUPERSEDED and the run ends as ``skipped(superseded)`` (or
+        ``lost(superseded)`` if it had begun before). An unknown id: DUPLICATE if it is in the done memory, SUPERSEDED
+        if its kind is scheduled and its fire is one that the store would know: at or below the job's mark, and above
+        what it was first or last told of by :meth:`SchedulerStore.sight` or :meth:`SchedulerStore.remind`, or by such a
+        message. Else GO (the store has lost it: it is written anew, and the mark moves up to it). The same delivery
+        (``asker``) that asks again while its lease is alive gets the same GO with the same token. A ticket for another
+        job than the run's, and one that must be known and is not, are REFUSED, and nothing changes. A run that was to
+        be interrupted when it was let go of ends as interrupted, and the answer is DUPLICATE.
         """
         ...
 
@@ -37,14 +37,19 @@ class RunStore(Protocol):
         A run not begun yet (token 0: prefetched or waiting) has its queue time extended by its lock's ttl, is not
         missing, and is OK. With ``accepted`` its message has come to the worker and is acknowledged, though it has not
         begun by the rules: it is never missing from now on, and nothing else changes.
+        One that waits for its retry (token 0) has its lease extended as a running one.
         A run that shall be interrupted is kept all the same, and is INTERRUPT each time until it has ended or the
         interruption was refused.
         """
         ...
 
     def park(self, run_id: str, token: int, until: datetime, retries: int) -> bool:
-        """Hold the run and its lock for a retry: state ``retrying``, lease until *until* plus the lock's ttl.
+        """Hold the run and its lock for a retry: state ``retrying``, lease until *until* plus the lease it began with.
 
+        A worker that holds the retry's message extends the lease. When it is over nobody holds the message: its worker
+        has died, and the broker has it, or nobody. Then the lock is free, and the run is ``lost(retry_lost)``. The
+        message may still begin it when it turns up, if the lock allows; else the answer is SUPERSEDED, and the run
+        stays lost.
         *retries* is the number the retry's message will carry. False if the token is not current or the run has ended.
         A run that shall be interrupted ends as that instead, and the answer is True.
         """

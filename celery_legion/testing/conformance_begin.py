@@ -237,8 +237,9 @@ class RetryConformance(Case):
 
     def test_any_later_retry_goes_when_the_parked_lease_is_over(self, store: Store, clock: Advancing) -> None:
         know(store)
-        claim = replace(fire(1), lock_ttl=self.tick)
-        token = run(store, claim)
+        claim = fire(1)
+        dispatch(store, claim)
+        token = start(store, replace(ticket(claim), lease=self.tick))
         store.park("job-1", token, store.now(), 1)
         clock.advance(2 * self.tick)
         assert store.begin(replace(ticket(claim, "delivery-2"), retries=2)).admission is Admission.GO

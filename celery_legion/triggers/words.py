@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import lru_cache
 
-from cron_descriptor import FormatError, MissingFieldError, Options, WrongArgumentError, get_description
+from cron_descriptor import Options, get_description
 from humanize import precisedelta
 
 from celery_legion.triggers.base import Trigger
@@ -82,7 +82,8 @@ def _cron(trigger: Cron) -> str:
         text = _phrase(*second, minute, hour, "*", "*", "*")
         days, weekdays = _rest("0", "0", day, "*", "*"), _rest("0", "0", "*", "*", weekday)
         months = _rest("0", "0", "*", month, "*")
-    except (FormatError, MissingFieldError, WrongArgumentError, ValueError, IndexError):
+    except Exception:
+        # Its errors have other names in each series, and no base of their own; words are not worth a failure.
         return trigger.expression
     if days and weekdays:
         text = (
@@ -106,5 +107,8 @@ def _rest(*fields: str) -> str:
 
 
 def _phrase(*fields: str) -> str:
-    options = Options(use_24hour_time_format=True, locale_code="en_US")
+    # By attributes: before its series 2 the class takes no arguments.
+    options = Options()
+    options.use_24hour_time_format = True
+    options.locale_code = "en_US"
     return str(get_description(" ".join(fields).upper(), options))

@@ -69,7 +69,10 @@ JOB_PROPERTIES: dict[str, Any] = {
     "paused": {"type": "boolean"},
     "pause": PAUSE,
     "state": {
-        "enum": ["idle", "queued", "running", "retrying", "paused", "disabled", "late", "unseen", "no scheduler"]
+        "enum": [
+            *("idle", "sent", "unsent", "queued", "running", "retrying"),
+            *("paused", "disabled", "late", "unseen", "no scheduler"),
+        ]
     },
     "detail": TEXT,
     "description": TEXT,
@@ -100,6 +103,7 @@ RECORD_PROPERTIES: dict[str, Any] = {
     "pid": MAYBE_INTEGER,
     "scheduler": MAYBE_TEXT,
     "attempt": {"type": "integer", "minimum": 0},
+    "retry_at": INSTANT,
     "token": {"type": "integer", "minimum": 0},
     "error": MAYBE_TEXT,
     "hook_error": MAYBE_TEXT,

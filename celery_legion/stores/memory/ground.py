@@ -229,8 +229,11 @@ class Ground:
         self.ended.pop(run.id, None)
 
     def expire_at(self, run: Run) -> None:
-        """Note when a begun run is lost: at its lease's end, and a late one after the grace for its redelivery."""
-        self.live[run.id] = run.lease + (run.visibility if run.late else NOTHING)
+        """Note when a begun run is lost: at its lease's end, and a late one after the grace for its redelivery.
+
+        One that waits for its retry needs no grace: it may begin even after it was given up.
+        """
+        self.live[run.id] = run.lease + (run.visibility if run.late and run.state is State.RUNNING else NOTHING)
 
     def ready(self, run: Run) -> datetime:
         """Return from when on a run's message can begin: now, or when its countdown is over."""

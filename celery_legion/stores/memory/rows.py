@@ -53,6 +53,8 @@ class Run:
     output: str | None = None
     partial: bool = False
     lease: datetime = EPOCH
+    term: timedelta = timedelta(0)
+    retry_at: datetime | None = None
     retries: int = 0
     asker: str | None = None
     accepted: bool = False
@@ -85,9 +87,14 @@ class Run:
         return self.state in (State.CLAIMED, State.SENT) and not self.closed
 
     @property
+    def given_up(self) -> bool:
+        """Whether it is lost with its retry, which may still turn up."""
+        return self.state is State.LOST and self.reason == Reason.RETRY_LOST
+
+    @property
     def over(self) -> bool:
-        """Whether it has ended for good: one that expired in its queue may still begin."""
-        return self.closed and not (self.state is State.EXPIRED and self.reason == Reason.QUEUE)
+        """Whether it has ended for good: one that expired in its queue may still begin, and one whose retry is lost."""
+        return self.closed and not self.given_up and not (self.state is State.EXPIRED and self.reason == Reason.QUEUE)
 
     def record(self) -> Record:
         """Return what the ledger says of it."""
@@ -113,6 +120,7 @@ class Run:
             scheduler=self.scheduler,
             previous_success=self.previous,
             hook_error=self.hook_error,
+            retry_at=self.retry_at,
         )
 
 

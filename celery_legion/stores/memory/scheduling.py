@@ -207,6 +207,7 @@ class Scheduling(Ground):
             scheduler=owner,
             watched=claim.watched,
             owes=claim.owes,
+            previous=self.successes.get(claim.job),
         )
         if run.limit:
             self.hold(run.lock, run_id, cut(self.ready(run) + run.lock_ttl))
@@ -269,7 +270,8 @@ class Scheduling(Ground):
         """See :meth:`.SchedulerStore.reap`."""
         reaped = []
         for run in self._due(self.live, limit):
-            self.finish(run, State.LOST, Reason.PROCESS_LOST, self.retention.dedup)
+            parked = run.state is State.RETRYING
+            self.finish(run, State.LOST, Reason.RETRY_LOST if parked else Reason.PROCESS_LOST, self.retention.dedup)
             reaped.append(run.record())
         for run in self._due(self.queued, limit):
             if run.deadline is not None and run.deadline <= self.moment:

@@ -58,6 +58,13 @@ def test_the_store_is_the_broker_or_the_result_backend_or_what_is_set() -> None:
         config(broker="amqp://localhost")
 
 
+@pytest.mark.parametrize("broker", ["memory://", "memory://localhost//", ["memory://", "memory://"]])
+@pytest.mark.parametrize("backend", [None, "cache+memory://", REDIS])
+def test_a_broker_in_memory_has_its_store_there_too(broker: Any, backend: str | None) -> None:
+    assert config(broker=broker, result_backend=backend).store_url == "memory://"
+    assert config(broker=broker, legion_store_url=REDIS).store_url == REDIS
+
+
 def test_done_memory_outlives_every_delivery_of_a_message() -> None:
     made = config(broker_transport_options={"visibility_timeout": 24 * 3600})
 

@@ -90,7 +90,8 @@ for i = 5, #ARGV, FIELDS do
         if limit > 0 then hold(lock, id, ready({ eta = ARGV[i + 15] }) + ttl) end
         redis.call('HSET', key('run:' .. id), 'job', job, 'kind', kind, 'fire', fire, 'state', 'claimed', 'lock', lock,
           'limit', limit, 'ttl', ttl, 'queue', ARGV[i + 11], 'deadline', ARGV[i + 10], 'msg', ARGV[i + 9],
-          'claimed', now, 'scheduler', owner, 'attempt', 0, 'token', 0, 'watched', ARGV[i + 12], 'owes', ARGV[i + 13])
+          'claimed', now, 'scheduler', owner, 'attempt', 0, 'token', 0, 'watched', ARGV[i + 12], 'owes', ARGV[i + 13],
+          'previous', redis.call('HGET', key('wins'), job) or '')
         if ARGV[i + 14] == '1' then redis.call('HSET', key('run:' .. id), 'jumps', 1) end
         if ARGV[i + 15] ~= '' then redis.call('HSET', key('run:' .. id), 'eta', ARGV[i + 15]) end
         redis.call('ZADD', key('unsent'), now, id)

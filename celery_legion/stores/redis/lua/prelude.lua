@@ -59,7 +59,8 @@ local function count_up(name)
 end
 
 -- A run, or nil. What it lacks, or is no number where one must be, harms no other that the same act is about.
-local MUST = { limit = '1', ttl = '3600000', attempt = '0', token = '0', retries = '0', lease = false, visibility = false }
+local MUST = { limit = '1', ttl = '3600000', attempt = '0', token = '0', retries = '0', lease = false, visibility = false,
+  term = false }
 local function load_run(id)
   local flat = redis.call('HGETALL', key('run:' .. id))
   if #flat == 0 then return nil end
@@ -377,7 +378,7 @@ local function hear()
     if run[7] and run[6] ~= '1' and lease > heard and lease < now + MOMENT then
       local till = now + math.max(MOMENT, lease - heard)
       redis.call('HSET', key('run:' .. id), 'lease', till, 'revived', 1)
-      redis.call('ZADD', key('live'), till + (run[2] == '1' and whole(run[3]) or 0), id)
+      redis.call('ZADD', key('live'), till + (run[7] == 'running' and run[2] == '1' and whole(run[3]) or 0), id)
       if run[4] and (whole(run[5]) or 0) > 0 and run[8] ~= '1' then hold(run[4], id, till) end
     end
   end

@@ -14,7 +14,7 @@ local function renew_begun(id, run, accepted, pid)
   redis.call('HSET', key('run:' .. id), 'lease', till, 'revived', 0)
   if accepted and run.state == 'running' then redis.call('HSET', key('run:' .. id), 'accepted', 1) end
   if pid ~= '' then redis.call('HSET', key('run:' .. id), 'pid', pid) end
-  redis.call('ZADD', key('live'), till + (run.late == '1' and tonumber(run.visibility) or 0), id)
+  redis.call('ZADD', key('live'), till + (run.state == 'running' and run.late == '1' and tonumber(run.visibility) or 0), id)
   return run.stop and run.state == 'running' and 'interrupt' or 'ok'
 end
 

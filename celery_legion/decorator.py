@@ -49,13 +49,14 @@ class Scheduled:
     ``on_success``, ``on_failure``, ``after``, ``on_skipped``, ``on_missed``, and the pings.
     """
 
-    def __call__(self, when: Any = None, /, **keywords: Any) -> Any:
+    def __call__(self, when: Any = None, /, **keywords: Any) -> Callable[[T], T]:
         """Schedule by a cron expression, a timedelta, a trigger, or one of Celery's schedules."""
         if when is None:
             return _mistaken
         if _is_target(when):
             # The decorator without its parentheses.
-            return _mistaken(when)
+            mistaken: Callable[[T], T] = _mistaken(when)
+            return mistaken
         if isinstance(when, str):
             return self._decorator("cron", (when,), keywords)
         if isinstance(when, (timedelta, int, float)):
