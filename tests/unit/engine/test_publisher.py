@@ -11,7 +11,8 @@ from kombu.exceptions import BatchPublishError
 
 from celery_legion.codec import Message
 from celery_legion.engine.dispatch import Dispatch
-from celery_legion.engine.publisher import LONGEST_PAUSE, Publisher
+from celery_legion.engine.line import LONGEST_PAUSE
+from celery_legion.engine.publisher import Publisher
 from celery_legion.errors import BrokerUnavailableError
 
 
@@ -20,7 +21,8 @@ class Line:
 
     connection_errors = (ConnectionError,)
     channel_errors = (LookupError,)
-    driver_type = "redis"
+    driver_type = transport_cls = "redis"
+    alt = ()
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -72,7 +74,7 @@ class Server:
         self.broker_transport_options: dict[str, Any] = {}
         self.amqp = self
 
-    def connection_for_write(self, **options: Any) -> Line:
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Line:
         return Line(self)
 
     def Producer(self, channel: Line, auto_declare: bool) -> Line:  # noqa: N802
