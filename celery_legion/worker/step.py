@@ -19,6 +19,7 @@ from celery_legion.worker.gate import PATIENCE, Gate
 from celery_legion.worker.remote import renewers
 from celery_legion.worker.renewal import Renewer
 from celery_legion.worker.request import Guard
+from celery_legion.worker.spawned import Spawning
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class WorkerStep(StartStopStep):
         begun = BegunRuns()
         recorder = getattr(app, ATTRIBUTE)
         recorder.backlog, recorder.begun = self.backlog, begun
+        Spawning(self.context, self.backlog).attach()
         self.renewer = Renewer(self.context, self.backlog, begun)
         renewers.add(self.renewer)
         patience = min(PATIENCE, self.context.config.store_timeout)

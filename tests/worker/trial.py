@@ -61,10 +61,10 @@ class Trial:
         self._jobs = 0
         self._fire = datetime.now(UTC)
 
-    def worker(self, *args: str, queue: str = "celery", **env: str) -> Process:
+    def worker(self, *args: str, queue: str = "celery", app: str = "tests.worker.app", **env: str) -> Process:
         """Start a worker named by its number, ``w0@trial`` first, and wait until it is ready."""
         name = f"w{len(self.workers)}@trial"
-        worker = self.processes.worker("tests.worker.app", "-n", name, "-Q", queue, *args, env={**self.env, **env})
+        worker = self.processes.worker(app, "-n", name, "-Q", queue, *args, env={**self.env, **env})
         self.workers.append(worker)
         return worker
 
