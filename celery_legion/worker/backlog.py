@@ -154,17 +154,14 @@ class Backlog:
         return len(self._entries)
 
     def _collect(self) -> None:
-        while True:
-            try:
-                data = os.read(self._read, 65536)
-            except BlockingIOError:
-                break
-            if not data:
-                break
-            *lines, self._half = (self._half + data).split(b"\n")
-            for line in lines:
-                if line:
-                    self._read_line(line)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._read, selectors.EVENT_READ)
+            # Only what is there: where eventlet has patched it, a read of an empty pipe waits although it may not.
+            while selector.select(0):
+                *lines, self._half = (self._half + os.read(self._read, 65536)).split(b"\n")
+                for line in lines:
+                    if line:
+                        self._read_line(line)
         while self._new:
             self._entries.append(self._new.popleft())
         if len(self._entries) > LIMIT:
