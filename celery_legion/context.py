@@ -43,6 +43,11 @@ class Context:
             setattr(app, ATTRIBUTE, context)
         return context
 
+    @staticmethod
+    def living() -> list[Context]:
+        """Return the contexts of this process's apps."""
+        return list(_contexts)
+
     @property
     def enabled(self) -> bool:
         """Whether ``Legion(app)`` stands in the app."""
@@ -96,6 +101,17 @@ class Context:
         if self._injected:
             return self.store
         return open_store(replace(self.store_options, timeout=timeout))
+
+    def move_to(self, app: Any, config: Config | None) -> None:
+        """Belong to *app* from now on, which Celery has in place of the present one in a spawned pool process.
+
+        *config* are the settings that the worker runs with.
+        """
+        self.registry.move_to(app)
+        self.app = app
+        setattr(app, ATTRIBUTE, self)
+        if config is not None:
+            self._config = config
 
     def use_store(self, store: Store) -> None:
         """Use *store* instead of the one the settings name; for tests and embedding."""

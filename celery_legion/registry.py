@@ -19,6 +19,7 @@ from celery_legion.hook import NAMES, NO_HOOKS, Hooks, hook_name
 from celery_legion.interop import Shared, job_of_entry
 from celery_legion.job import Job, Overlap, Policy
 from celery_legion.planner import trigger_print
+from celery_legion.target import stand_in
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +140,20 @@ class Registry:
         """Return the hooks of a job, its own first, then the whole schedule's."""
         own = NO_HOOKS if job is None else job.policy.hooks
         return own + self.hooks if self.hooks is not NO_HOOKS else own
+
+    def places(self) -> list[str]:
+        """Return where the jobs were written down, as ``file:line``."""
+        return [specification.place for specification in self._all()]
+
+    def hook_modules(self) -> set[str]:
+        """Return the modules of the whole schedule's hooks."""
+        hooks = [hook for name in NAMES for hook in getattr(self.hooks, name)]
+        return {str(module) for hook in hooks if (module := getattr(hook, "__module__", None)) is not None}
+
+    def move_to(self, app: Any) -> None:
+        """Belong to *app* from now on, which Celery has in place of the present one in a spawned pool process."""
+        stand_in(self._app, app)
+        self._app, self._jobs, self._described = app, None, None
 
     def add(self, specification: Specification) -> None:
         """Add a job that is still being described."""

@@ -20,6 +20,9 @@ METHODS = ("__call__", "run", "handle")
 KNOWN = "legion_callables"
 """The app's attribute that holds which callable each task's name stands for."""
 
+STAND_IN = "legion_stand_in"
+"""The app's attribute that holds the one that Celery has in its place, in a spawned pool process."""
+
 CANVAS = ("chain", "group", "chord")
 
 
@@ -83,7 +86,7 @@ class Target:
     def belongs_to(self, app: Any) -> bool:
         """Return whether *app* may run it: a task that another app has made is that one's, a shared task everyone's."""
         owner = _owner(self.given)
-        return owner is None or owner is app
+        return owner is None or owner is app or vars(owner).get(STAND_IN) is app
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -126,6 +129,12 @@ class Target:
 
         run.__doc__ = getattr(given, "__doc__", None)
         return run
+
+
+def stand_in(app: Any, other: Any) -> None:
+    """Take what belongs to *app* for what belongs to *other*, too."""
+    if app is not other:
+        setattr(app, STAND_IN, other)
 
 
 def _source(given: Any) -> tuple[object, ...]:

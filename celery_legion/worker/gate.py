@@ -23,6 +23,7 @@ from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.commands import forgery
 from celery_legion.worker.current import begun_header, raw_header
 from celery_legion.worker.requests import put_back, reserve, running_other, schedule
+from celery_legion.worker.slots import wait_for_slot
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class Gate:
         passage = request.passage
         if passage is None:
             passage = request.passage = Passage()
+        wait_for_slot(self.consumer.pool)
         answer = self._ask(request, header, passage)
         match answer.admission:
             case Admission.GO:

@@ -73,7 +73,8 @@ class Idling:
     def _see(self, consumer: Any) -> _Glance | None:
         received, at = self._received, time.monotonic()
         connection = getattr(consumer, "connection", None)
-        if connection is None or not connection.connected or getattr(consumer, "task_consumer", None) is None:
+        # Not ``connection.connected``: some transports ask their server then, and leases wait for it meanwhile.
+        if getattr(connection, "_connection", None) is None or getattr(consumer, "task_consumer", None) is None:
             return None
         if consumer.blueprint.state != RUN:
             return None

@@ -30,7 +30,7 @@ from celery_legion.errors import CommandTimeoutError, RunInterruptedError, Store
 from celery_legion.run import Kind, Reason, State
 from celery_legion.stores.base import Outcome, debt_id
 from celery_legion.worker.acts import Act, End, Leave, Park, describe
-from celery_legion.worker.backlog import Backlog
+from celery_legion.worker.backlog import Home
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.capture import Capture
 from celery_legion.worker.commands import EXIT_CODE, OUTPUT, PID
@@ -64,7 +64,7 @@ class Recorder:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.hooks = HookRunner(context, self._keep)
-        self.backlog: Backlog | None = None
+        self.backlog: Home | None = None
         self.begun: BegunRuns | None = None
 
     def connect(self) -> None:

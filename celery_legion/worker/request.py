@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from signal import SIGKILL, SIGTERM, SIGUSR1
+from signal import SIGKILL, SIGTERM, SIGUSR1, Signals
 from typing import Any
 
 from billiard.common import TERM_SIGNAME
@@ -82,6 +82,10 @@ class GuardedRequest(Request):
             setattr(self._context, GRACE, DYING)
             super().terminate(pool, signal)
 
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        """Announce it with the signal that it is; Celery has a number here, or where its pool found it a text."""
+        super()._announce_revoked(reason, terminated, as_signal(signum), expired)
+
     def _end_command(self, pool: Any, number: int) -> bool:
         """End a command by its shim; False if the pool must, since there is none yet."""
         begun, number = self.gate.begun, SIGUSR1 if number == SIGKILL else SIGTERM
@@ -144,6 +148,14 @@ class GuardedRequest(Request):
         finally:
             if self.passage is not None and self.passage.token:
                 self.recorder.failed(self, self.passage, exc_info)
+
+
+def as_signal(signum: Any) -> Any:
+    """Return *signum* (a signal, its number, or that as text, negative for an exit code) as a signal if it is one."""
+    try:
+        return Signals(abs(int(signum)))
+    except (TypeError, ValueError):
+        return signum
 
 
 class Guard:

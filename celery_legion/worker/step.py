@@ -20,6 +20,7 @@ from celery_legion.worker.gate import PATIENCE, Gate
 from celery_legion.worker.hurrying import Listener
 from celery_legion.worker.renewal import Renewer
 from celery_legion.worker.request import Guard
+from celery_legion.worker.spawned import Spawning
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class WorkerStep(StartStopStep):
         begun = BegunRuns()
         recorder = getattr(app, ATTRIBUTE)
         recorder.backlog, recorder.begun = self.backlog, begun
+        Spawning(self.context, self.backlog).attach()
         self.renewer = Renewer(self.context, self.backlog, begun)
         self.listener = Listener(lambda: self.context.store, self.renewer.hurry)
         patience = min(PATIENCE, self.context.config.store_timeout)

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+import billiard
 from celery import Celery, current_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.schedules import crontab
@@ -30,6 +31,11 @@ app.conf.update(
     worker_prefetch_multiplier=int(os.environ.get("TRIAL_PREFETCH", "4")),
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
+if os.environ.get("TRIAL_START_METHOD"):
+    app.conf.worker_pool_start_method = os.environ["TRIAL_START_METHOD"]
+if os.environ.get("TRIAL_BILLIARD"):
+    # What billiard takes by default on other systems.
+    billiard.set_start_method(os.environ["TRIAL_BILLIARD"], force=True)
 legion = Legion(app)
 for _name, _words in json.loads(os.environ.get("TRIAL_COMMANDS", "{}")).items():
     _job = legion.command(_words.pop("line")).name(_name).yearly()

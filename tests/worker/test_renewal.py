@@ -17,8 +17,8 @@ from celery.worker import state
 from celery_legion.errors import StoreError, StoreUnavailableError
 from celery_legion.run import Record, State
 from celery_legion.stores.base import Kept, Outcome, Renewal
-from celery_legion.worker import requests
-from celery_legion.worker.acts import LINE_LIMIT, Act, End, Park, dump, load
+from celery_legion.worker import acts, requests
+from celery_legion.worker.acts import LINE_LIMIT, Act, End, Leave, Paid, Park, dump, load
 from celery_legion.worker.backlog import TRIES, Backlog
 from celery_legion.worker.current import current_run
 from celery_legion.worker.renewal import Renewer
@@ -193,10 +193,14 @@ def test_an_act_survives_the_pipe(act: Act) -> None:
     assert load(dump(act)) == act
 
 
-def test_a_dump_never_exceeds_what_a_pipe_takes_at_once() -> None:
-    act = End("run", 7, Outcome(state=State.FAILED, error="\U0001f680" * 1000))
-    assert len(dump(act)) <= LINE_LIMIT
-    assert load(dump(act)).run_id == "run"
+@pytest.mark.parametrize("limit", [LINE_LIMIT, 512])
+def test_a_dump_never_exceeds_what_a_pipe_takes_at_once(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acts, "LINE_LIMIT", limit)
+    long = "\U0001f680" * 1000
+    act = End("run", 7, Outcome(state=State.FAILED, error=long, hook_error=long, output=long))
+    for news in (act, Leave("run", 7, 3, long), Paid("debt", long)):
+        assert len(dump(news)) <= limit
+        assert load(dump(news)).run_id == news.run_id
 
 
 @pytest.mark.parametrize("line", [b"{}", b"no json", b'{"id": 1}', b"[]"])
