@@ -20,6 +20,9 @@ METHODS = ("__call__", "run", "handle")
 KNOWN = "legion_callables"
 """The app's attribute that holds which callable each task's name stands for."""
 
+SPAWNED_MAIN = "__mp_main__"
+"""What a program's own module, ``__main__``, is called in the processes that are spawned for it."""
+
 STAND_IN = "legion_stand_in"
 """The app's attribute that holds the one that Celery has in its place, in a spawned pool process."""
 
@@ -109,6 +112,8 @@ class Target:
             if inspect.isclass(owner):
                 # An inherited class method is another one for each class.
                 module, short = owner.__module__, f"{owner.__qualname__}.{self.given.__name__}"
+            if module == SPAWNED_MAIN:
+                return f"{app.main or '__main__'}.{short}"
             return str(app.gen_task_name(short, module))
         if job_name is None:
             what = "a lambda" if getattr(self.given, "__name__", "") == "<lambda>" else _describe(self.given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -95,15 +95,48 @@ def hooks_of(run: CurrentRun) -> Iterator[None]:
         _hooked.reset(token)
 
 
+_executed: ContextVar[tuple[CurrentRun, Any] | None] = ContextVar("legion_executed_run", default=None)
+
+
+@dataclass(slots=True)
+class Execution:
+    """Lets a run be found in whatever carries the context of the thread that Celery executes it in.
+
+    Celery's own books belong to that thread. A pool may run a task's code in another one, and a task its own.
+    """
+
+    token: Token[tuple[CurrentRun, Any] | None]
+
+    @classmethod
+    def begin(cls, run: CurrentRun, request: Any) -> Execution:
+        """Begin with *run*, whose request in its task is *request*."""
+        return cls(_executed.set((run, request)))
+
+    def end(self) -> None:
+        """End it."""
+        try:
+            _executed.reset(self.token)
+        except ValueError:
+            # The pool has moved to another context meanwhile.
+            _executed.set(None)
+
+
 def current_run() -> CurrentRun | None:
-    """Return the run that is executed in this thread, or whose hooks are; None outside of one."""
+    """Return the run that is executed in this thread or context, or whose hooks are; None outside of one."""
     if (hooked := _hooked.get()) is not None:
         return hooked
     for task in reversed(_task_stack.stack):
         run = read_run(task.request)
         if run is not None:
             return run
-    return None
+    executed = _executed.get()
+    return None if executed is None else executed[0]
+
+
+def current_request(request: Any) -> Any:
+    """Return the request of the current run, where the recorder looks; *request* is what its task takes for it."""
+    executed, own = _executed.get(), read_run(request)
+    return request if executed is None or (own is not None and own.id != executed[0].id) else executed[1]
 
 
 def raw_header(fields: Mapping[str, Any]) -> object:

@@ -22,6 +22,7 @@ from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.commands import forgery
 from celery_legion.worker.current import begun_header, raw_header
+from celery_legion.worker.prefetch import Prefetch
 from celery_legion.worker.requests import put_back, reserve, running_other, schedule
 from celery_legion.worker.slots import wait_for_slot
 
@@ -75,6 +76,7 @@ class Gate:
         self._silent = False
         self._qos: Any = None
         self._held = 0
+        self._prefetch = Prefetch()
         config = context.config
         self._lease = config.run_lease
         options = context.app.conf.broker_transport_options or {}
@@ -197,7 +199,7 @@ class Gate:
             passage.waits += 1
         consumer = self.consumer
         state.reserved_requests.discard(request)
-        qos = self._raise_prefetch(consumer.qos)
+        qos = self._raise_prefetch(consumer)
         request._eta_timer_entry = consumer.timer.call_after(seconds, self._resume, (request, qos), priority=6)
         schedule(request)
         other = running_other(request)
@@ -215,9 +217,11 @@ class Gate:
             if qos is not None and qos is self._qos:
                 self._held -= 1
                 qos.decrement_eventually()
+                self._prefetch.follow(consumer)
 
-    def _raise_prefetch(self, qos: Any) -> Any:
-        """Make room for one more message and return *qos*, or None if too many are held already."""
+    def _raise_prefetch(self, consumer: Any) -> Any:
+        """Make room for one more message and return the QoS, or None if too many are held already."""
+        qos = consumer.qos
         if qos is not self._qos:
             # The consumer has begun anew with a count of its own, and has let go of what was held.
             self._qos, self._held = qos, 0
@@ -225,6 +229,7 @@ class Gate:
             return None
         self._held += 1
         qos.increment_eventually()
+        self._prefetch.follow(consumer)
         return qos
 
 

@@ -34,7 +34,7 @@ from celery_legion.worker.backlog import Home
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.capture import Capture
 from celery_legion.worker.commands import EXIT_CODE, OUTPUT, PID
-from celery_legion.worker.current import CurrentRun, current_run, raw_header, read_run, read_token
+from celery_legion.worker.current import CurrentRun, Execution, current_run, raw_header, read_run, read_token
 from celery_legion.worker.hooks import HookRunner
 from celery_legion.worker.progress import Progress
 
@@ -49,7 +49,7 @@ SECOND_THOUGHTS = timedelta(seconds=1)
 NO_TIME = timedelta(0)
 
 SETTLED, FAILED, STARTED = "legion_settled", "legion_failed", "legion_started_at"
-CAPTURE, PROGRESS = "legion_capture", "legion_progress"
+CAPTURE, PROGRESS, EXECUTION = "legion_capture", "legion_progress", "legion_execution"
 HOOK_ERROR, GRACE, LINGERS = "legion_hook_error", "legion_grace", "legion_lingers"
 """Marks on a task's request context, which Celery makes once per execution in each process."""
 
@@ -84,6 +84,7 @@ class Recorder:
         if run is None:
             return
         setattr(task.request, STARTED, self.context.clock.now())
+        setattr(task.request, EXECUTION, Execution.begin(run, task.request))
         if self.begun is not None and self.backlog is not None and self.backlog.here:
             self.begun.execute(run.id)
         setattr(task.request, HOOK_ERROR, self.hooks.before(run))
@@ -111,6 +112,9 @@ class Recorder:
         finally:
             if self.begun is not None and self.begun.lingers(run.id):
                 self.begun.drop(run.id, run.token)
+            execution = getattr(task.request, EXECUTION, None)
+            if execution is not None:
+                execution.end()
 
     def _record(self, run: CurrentRun, task: Any, state: str | None, retval: Any) -> None:
         match state:

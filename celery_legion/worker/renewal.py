@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from celery.concurrency.solo import TaskPool as SoloPool
 from celery.worker import state
 
 from celery_legion.context import Context
@@ -196,7 +197,7 @@ class Renewer:
         if request is None or request.time_start is None or request.task.acks_late:
             return False
         # A solo pool blocks the loop that sends the acknowledgement.
-        return bool(request.acknowledged) and not self.consumer.pool.__class__.__module__.endswith(".solo")
+        return bool(request.acknowledged) and not isinstance(self.consumer.pool, SoloPool)
 
     def _queued(self) -> set[str]:
         held = snapshot(state.reserved_requests) + snapshot(scheduled_requests) + limited_requests(self.consumer)

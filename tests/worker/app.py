@@ -31,6 +31,8 @@ app.conf.update(
     worker_prefetch_multiplier=int(os.environ.get("TRIAL_PREFETCH", "4")),
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
+if os.environ.get("TRIAL_QUORUM"):
+    app.conf.update(task_default_queue_type="quorum", task_create_missing_queue_type="quorum")
 if os.environ.get("TRIAL_START_METHOD"):
     app.conf.worker_pool_start_method = os.environ["TRIAL_START_METHOD"]
 if os.environ.get("TRIAL_BILLIARD"):

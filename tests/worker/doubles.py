@@ -126,6 +126,7 @@ class FakeConsumer:
         self.timer = FakeTimer()
         self.blueprint = FakeBlueprint()
         self.pool = FakePool()
+        self.connection: Any = None
         self.requested: list[Any] = []
 
     def on_task_request(self, request: Any) -> None:

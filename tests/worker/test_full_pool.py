@@ -24,7 +24,7 @@ def filesystem(folder: Path) -> dict[str, Any]:
     return {"broker": "filesystem://", "transport": {key: str(folder / name) for key, name in transport.items()}}
 
 
-@pytest.mark.parametrize("pool", ["prefork", "gevent"])
+@pytest.mark.parametrize("pool", ["prefork", "gevent", "eventlet"])
 def test_a_full_pool_shows_what_waits_as_waiting_and_what_runs_can_be_interrupted(
     new_trial: Callable[..., Trial], tmp_path: Path, pool: str
 ) -> None:

@@ -209,6 +209,22 @@ def test_what_is_no_act_is_refused(line: bytes) -> None:
         load(line)
 
 
+def test_only_what_is_there_is_read_from_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, backlog, read = Bench(GO), Backlog(), os.read
+
+    def read_as_eventlet(fd: int, size: int) -> bytes:
+        try:
+            return read(fd, size)
+        except BlockingIOError:
+            raise AssertionError("this would wait for ever") from None
+
+    monkeypatch.setattr(os, "read", read_as_eventlet)
+    for run in ("a", "b"):
+        assert backlog.hand_over(End(run, 1, OUTCOME))
+        assert backlog.deliver(bench.context.store, bench.context.store_options.retention) == 0
+    assert [run for run, _, _ in bench.store.ended] == ["a", "b"]
+
+
 def test_a_silent_store_keeps_every_act_in_order() -> None:
     bench, backlog = Bench(GO), Backlog()
     bench.store.silent = True

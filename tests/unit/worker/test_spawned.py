@@ -13,6 +13,7 @@ from celery import Celery
 
 from celery_legion import Legion
 from celery_legion.context import Context
+from celery_legion.target import Target
 from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.spawned import Spawned, Spawning, place_of_app
 
@@ -79,3 +80,16 @@ def test_a_moved_context_belongs_to_the_new_app_and_keeps_its_jobs(app: Any) -> 
     assert context.config is config
     assert context.registry.find("nightly") is not None
     assert legion.jobs["nightly"].action.task == "own"
+
+
+@pytest.mark.parametrize("name", ["shop", None])
+def test_what_stands_in_the_program_itself_is_called_the_same_in_a_spawned_process(name: str | None) -> None:
+    def sweep() -> None: ...
+
+    sweep.__qualname__ = "sweep"
+    names = []
+    for module in ("__main__", "__mp_main__"):
+        sweep.__module__ = module
+        app = Celery(name, broker="memory://", set_as_current=False)
+        names.append(Target(sweep, "here:1").action(app, None).task)
+    assert names == [f"{name or '__main__'}.sweep"] * 2
