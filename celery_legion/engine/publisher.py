@@ -10,6 +10,7 @@ from typing import Any
 from kombu.exceptions import KombuError, OperationalError
 
 from celery_legion.engine.dispatch import Dispatch
+from celery_legion.engine.levels import Levels, lengthened
 from celery_legion.engine.line import Line
 from celery_legion.errors import BrokerUnavailableError
 
@@ -29,8 +30,10 @@ class Publisher:
     """
 
     def __init__(self, app: Any, timeout: timedelta, monotonic: Callable[[], float]) -> None:
+        self._app = app
         self._line = Line(app, timeout, monotonic)
         self._suspects: set[str] = set()
+        self._levels = Levels(app)
 
     def ready(self) -> bool:
         """Return whether the broker may be tried now."""
@@ -80,6 +83,7 @@ class Publisher:
 
     def _send_together(self, dispatches: Sequence[Dispatch], send: Send, known: list[str]) -> None:
         producer = self._line.producer()
+        self._levels.prepare(self._line.connection, [dispatch.message for dispatch in dispatches])
         batched = bool(getattr(producer, "supports_batch_publish", False))
         with self._batch(producer, batched):
             for dispatch in dispatches:
@@ -114,6 +118,7 @@ class Publisher:
         dispatch.accepted, dispatch.error = False, None
         dispatch.publishing = self._line.publishing
         try:
+            dispatch.message = lengthened(self._app, dispatch.message)
             send(dispatch, producer)
         except Exception as exc:
             # Not Celery's: a monitor's wrapper, or options that cannot be copied.
