@@ -22,6 +22,7 @@ from celery_legion.worker.begun import Begun, BegunRuns
 from celery_legion.worker.current import raw_header
 from celery_legion.worker.idling import Idling
 from celery_legion.worker.interrupting import Interrupter
+from celery_legion.worker.onlooker import Onlooker
 from celery_legion.worker.requests import limited_requests, scheduled_requests, snapshot
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Renewer:
         self.backlog = backlog
         self.begun = begun
         self._third = context.config.run_lease.total_seconds() / 3
+        self.onlooker = Onlooker(context)
         self.idling = Idling(min(GLANCE, self._third / 2))
         self.consumer: Any = None
         self._thread: threading.Thread | None = None
@@ -58,6 +60,7 @@ class Renewer:
         self.interrupter.attach(consumer)
         if self._thread is None:
             self._closing = False
+            self.onlooker.connect()
             self._thread = threading.Thread(target=self._run, name="legion-renewal", daemon=True)
             self._thread.start()
 
@@ -95,6 +98,7 @@ class Renewer:
                     pause = self._third
                     next_beat = time.monotonic() + pause
                     glance_at = next_beat - self.idling.span
+                    self.onlooker.look()
                 if time.monotonic() >= glance_at:
                     glance_at = math.inf
                     self.idling.glance(self.consumer)
