@@ -11,7 +11,8 @@ from kombu.exceptions import BatchPublishError
 
 from celery_legion.codec import Message
 from celery_legion.engine.dispatch import Dispatch
-from celery_legion.engine.publisher import LONGEST_PAUSE, Publisher
+from celery_legion.engine.line import LONGEST_PAUSE
+from celery_legion.engine.publisher import Publisher
 from celery_legion.errors import BrokerUnavailableError
 
 
