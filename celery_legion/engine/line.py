@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from celery_legion.engine.batching import unbatched
+
 logger = logging.getLogger(__name__)
 
 ANSWERS_WITHIN = 1.0
@@ -121,10 +123,7 @@ class Line:
             return
         if not self._producer.supports_batch_publish:
             self._warned = True
-            logger.warning(
-                "messages are sent one by one: retry_on_timeout, retry or retry_on_error in "
-                "broker_transport_options turns batches off; remove it for a faster scheduler"
-            )
+            logger.warning("%s", unbatched(self.connection, self._app.conf.broker_transport_options))
 
     def drop(self) -> None:
         """Forget the connection without waiting for the other side."""
