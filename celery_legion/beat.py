@@ -16,6 +16,7 @@ import click
 from celery import beat, signals
 from celery.result import denied_join_result
 
+from celery_legion import leftovers
 from celery_legion.context import Context
 from celery_legion.engine import Dispatch, Engine, OneShot
 from celery_legion.errors import EagerTasksError, LegionError
@@ -199,6 +200,7 @@ def _on_beat_init(sender: Any = None, **kwargs: Any) -> None:
     scheduler = getattr(sender, "__dict__", {}).get("scheduler")
     if isinstance(scheduler, Scheduler):
         scheduler._driven = True
+        leftovers.watch(scheduler.context)
 
 
 @contextmanager

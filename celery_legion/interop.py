@@ -30,6 +30,12 @@ ENTRY_KEYS = (
     "name",
     "app",
 )
+FOREIGN_KEYS = {
+    "tenant_schemas": "that only tenant-schemas-celery's schedulers know; write an entry for each schema, with "
+    "'options': {'headers': {'_schema_name': the schema}}"
+}
+"""Keys of other packages' schedulers, with what says the same here: to leave them out would change what runs where."""
+
 METHODS = ("is_due", "remaining_estimate", "remaining_delta", "_delta_to_next", "now", "to_local", "maybe_make_aware")
 """What decides when a schedule is due; a class that changes one of them means something of its own."""
 
@@ -137,9 +143,8 @@ def job_of_entry(
     for key in entry:
         if key not in ENTRY_KEYS:
             hint = did_you_mean(str(key), ENTRY_KEYS)
-            raise InvalidJobError(
-                name, f"its beat_schedule entry has a key {key!r} that means nothing{hint}; remove it"
-            )
+            cure = FOREIGN_KEYS.get(str(key), f"that means nothing{hint}; remove it")
+            raise InvalidJobError(name, f"its beat_schedule entry has a key {key!r} {cure}")
     try:
         trigger, made = to_trigger(entry.get("schedule"), app, bool(entry.get("relative")))
     except (TriggerError, TypeError, ValueError) as exc:

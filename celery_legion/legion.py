@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from celery import signals
 
+from celery_legion import misstart
 from celery_legion.builder import Builder
 from celery_legion.command_builder import CommandBuilder, CommandTarget
 from celery_legion.config import hide_password
@@ -37,6 +38,7 @@ class Legion:
         if not self.context.registry.guarded:
             self.context.registry.guarded = True
             app.on_after_configure.connect(_mask_password, weak=False)
+            misstart.watch()
         install(self.context)
 
     @property

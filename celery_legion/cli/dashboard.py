@@ -13,6 +13,7 @@ from celery_legion.cli.grid import Cell, Column, cell
 from celery_legion.cli.row import Board, Row
 from celery_legion.cli.session import addressed
 from celery_legion.cli.standing import pause_words, standing
+from celery_legion.engine.company import unguarded_leader
 
 WIDE = (
     Column("Job", least=20),
@@ -145,6 +146,8 @@ def notices(board: Board) -> list[Text]:
     if not board.schedulers:
         start = "`celery legion work` starts one, and so does beat with -S celery_legion.Scheduler"
         found.append((f"no scheduler is running, so nothing fires: {start}", "bold red"))
+    if board.watched and (leader := next((lead for lead in board.schedulers if lead.epoch), None)) is not None:
+        found += [] if leader.info.guarded else [(unguarded_leader(leader, "this app"), "bold red")]
     if board.watched and not board.workers:
         found.append(("no worker with Legion(app) is running: start one, or nothing runs", "bold red"))
     if not board.watched:

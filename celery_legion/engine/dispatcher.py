@@ -78,6 +78,7 @@ class Dispatcher:
             fingerprint=self.context.registry.fingerprint(),
             host=socket.gethostname(),
             pid=os.getpid(),
+            guarded=self.context.enabled,
         )
 
     def load(self, jobs: Mapping[str, Job], mark: datetime, wanted: Callable[[Job], bool] = lambda _: True) -> None:

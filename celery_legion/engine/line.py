@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery_legion.engine.aside import Aside, BoundedProducer, HangsError
+from celery_legion.engine.batching import unbatched
 from celery_legion.engine.bounds import AMQP, is_bounded, sentinel_options, transport_options
 from celery_legion.engine.roll_call import ANSWERS_WITHIN, call_roll
 from celery_legion.engine.servers import Servers
@@ -203,7 +204,4 @@ class Line:
             return
         if not self._producer.supports_batch_publish:
             self._warned = True
-            logger.warning(
-                "messages are sent one by one: retry_on_timeout, retry or retry_on_error in "
-                "broker_transport_options turns batches off; remove it for a faster scheduler"
-            )
+            logger.warning("%s", unbatched(self.connection, self._app.conf.broker_transport_options))

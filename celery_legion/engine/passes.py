@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from celery_legion.clock import from_ms
 from celery_legion.context import Context
 from celery_legion.engine.clocks import Clocks
+from celery_legion.engine.company import unguarded_leader, unguarded_self
 from celery_legion.engine.dispatcher import INBOX_LIMIT, DeposedError, Dispatcher
 from celery_legion.engine.one_shot import STUCK_AFTER
 from celery_legion.engine.publisher import Send
@@ -54,7 +55,7 @@ class Engine:
         self._done: datetime | None = None
         self._has_led = False
         self._info: SchedulerInfo | None = None
-        self._reap_at = self._unsent_at = 0.0
+        self._reap_at = self._unsent_at = self._look_at = 0.0
         self._silent_since: float | None = None
         self._complain_at = self._broken_at = 0.0
         self._closed = False
@@ -170,7 +171,9 @@ class Engine:
         """Say that the leader has another schedule: an older version of this one, or another app of the same name."""
         assert self._info is not None
         lead = pulse.lead
-        if lead.info.fingerprint != self._info.fingerprint:
+        if self._info.guarded and not lead.info.guarded:
+            self._say(logging.WARNING, "%s", unguarded_leader(lead))
+        elif lead.info.fingerprint != self._info.fingerprint:
             text = "%s (%s, process %d) leads under %r with another schedule than this one; if it is another app, "
             text += "give each a legion_key_prefix of its own"
             self._say(logging.WARNING, text, lead.owner, lead.info.host, lead.info.pid, self.config.key_prefix)
@@ -246,6 +249,11 @@ class Engine:
         if clock >= self._reap_at:
             self._reap_at = clock + REAP_EVERY
             self._dispatcher.reap()
+        if not self.context.enabled and clock >= self._look_at:
+            self._look_at = clock + COMPLAIN_EVERY
+            store = self.context.store
+            if (words := unguarded_self(self.owner, store.schedulers(), store.workers())) is not None:
+                logger.warning("%s", words)
 
     def _delay(self) -> float:
         delay = LONGEST_WAIT

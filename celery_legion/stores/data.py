@@ -20,12 +20,16 @@ BODY_KEPT = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerInfo:
-    """What a scheduler says of itself in its pulse. ``fingerprint`` is its schedule's."""
+    """What a scheduler says of itself in its pulse. ``fingerprint`` is its schedule's.
+
+    ``guarded`` says that ``Legion(app)`` stands in its app; one that does not say is taken to have it.
+    """
 
     app: str
     fingerprint: str
     host: str
     pid: int
+    guarded: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,13 @@ class LeadConformance(Case):
         assert store.pulse(BEAT, LONG, 0, 10, changed).lead.info == changed
         assert lead(store, OTHER).lead.info == changed
 
+    def test_a_scheduler_says_whether_its_runs_are_guarded(self, store: Store) -> None:
+        bare = replace(INFO, guarded=False)
+        assert store.pulse(BEAT, LONG, 0, 10, bare).lead.info == bare
+        assert lead(store, OTHER).lead.info == bare
+        assert [found.info.guarded for found in store.schedulers()] == [False, True]
+        assert lead(store).lead.info.guarded is True
+
     def test_a_leader_says_up_to_when_all_is_claimed(self, store: Store) -> None:
         assert lead(store).lead.done is None
         store.pulse(BEAT, LONG, 0, 10, INFO, minute(1))

@@ -23,6 +23,7 @@ from celery_legion.worker.begun import Begun, BegunRuns
 from celery_legion.worker.current import raw_header
 from celery_legion.worker.idling import Idling
 from celery_legion.worker.interrupting import Interrupter
+from celery_legion.worker.onlooker import Onlooker
 from celery_legion.worker.receipts import Receipts
 from celery_legion.worker.requests import limited_requests, scheduled_requests, snapshot
 
@@ -47,6 +48,7 @@ class Renewer:
         self.backlog = backlog
         self.begun = begun
         self._third = context.config.run_lease.total_seconds() / 3
+        self.onlooker = Onlooker(context)
         self.receipts = Receipts(lambda: self.idling.receive(), context.config.run_lease.total_seconds())
         self.idling = Idling(min(GLANCE, self._third / 2), self.receipts.count)
         self._remote = True
@@ -63,6 +65,7 @@ class Renewer:
         self.interrupter.attach(consumer)
         if self._thread is None:
             self._closing = False
+            self.onlooker.connect()
             self._thread = threading.Thread(target=self._run, name="legion-renewal", daemon=True)
             self._thread.start()
 
@@ -100,6 +103,7 @@ class Renewer:
                     pause = self._third
                     next_beat = time.monotonic() + pause
                     glance_at = next_beat - self.idling.span
+                    self.onlooker.look()
                 if time.monotonic() >= glance_at:
                     glance_at = math.inf
                     self.idling.glance(self.consumer)

@@ -73,14 +73,20 @@ class RedisStore(Inbox, Reading):
         serial: int = 0,
     ) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
-        args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid, _ms(done), serial)
-        answer = self._run("pulse", args)
+        said = (info.app, info.fingerprint, info.host, info.pid, _ms(done), serial, int(info.guarded))
+        answer = self._run("pulse", (owner, span_ms(ttl), since, limit, *said))
         epoch, *record, left, version, changes, inbox, owed, at, last = answer
-        lead_owner, lead_epoch, app, fingerprint, host, pid, claimed = record
+        lead_owner, lead_epoch, app, fingerprint, host, pid, claimed, guarded = record
         lead = Lead(
             owner=lead_owner,
             epoch=number(lead_epoch),
-            info=SchedulerInfo(app=app or "", fingerprint=fingerprint or "", host=host or "", pid=number(pid)),
+            info=SchedulerInfo(
+                app=app or "",
+                fingerprint=fingerprint or "",
+                host=host or "",
+                pid=number(pid),
+                guarded=guarded != "0",
+            ),
             expires_in=timedelta(milliseconds=max(0, int(left))),
             done=moment(claimed),
         )

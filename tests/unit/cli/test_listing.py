@@ -27,6 +27,7 @@ from celery_legion.run import State
 from celery_legion.stores.base import Claim, Outcome, Pause
 from celery_legion.stores.memory import MemoryStore
 from celery_legion.testing.conformance_case import (
+    INFO,
     attend,
     complete,
     dispatch,
@@ -281,6 +282,15 @@ class TestStates:
         board = board_of(legion)
         assert summary(board).plain == "1 job · leader alpha:101 · 1 worker"
         assert notices(board) == []
+
+
+def test_a_leader_without_legion_is_a_notice(legion: Legion, store: MemoryStore) -> None:
+    add(legion, "job")
+    attend(store, "celery")
+    store.pulse("beat-1", timedelta(hours=1), 0, 10, replace(INFO, guarded=False))
+    [notice] = [line.plain for line in notices(board_of(legion))]
+    assert notice.startswith("the scheduler that leads, alpha:101, runs without Legion(app)")
+    assert "unlike this app" in notice
 
 
 def test_without_scheduler_and_workers_the_list_says_so_first(legion: Legion, store: MemoryStore) -> None:

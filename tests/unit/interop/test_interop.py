@@ -224,3 +224,12 @@ def test_plain_options_that_many_entries_have_alike_are_kept_once(app: Celery) -
 
     assert one.options is two.options
     assert other.options["expires"] is True
+
+
+def test_a_key_of_another_packages_scheduler_says_what_to_write_instead(app: Celery) -> None:
+    entry = {"task": "t", "schedule": 60, "tenant_schemas": ["acme"]}
+    with pytest.raises(InvalidJobError, match="write an entry for each schema") as caught:
+        job_of_entry("tick", entry, app)
+
+    assert "'_schema_name'" in str(caught.value)
+    assert "remove it" not in str(caught.value)
