@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from typing import Any, Literal, get_args
-from zoneinfo import ZoneInfo
 
 from celery_legion.errors import LegionError
 from celery_legion.job import Between
@@ -211,7 +210,7 @@ def parse_moment(moment: datetime | str) -> datetime:
 
 
 def _aware(moment: datetime, zone: str) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=ZoneInfo(zone))
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=get_zone(zone))
 
 
 def _cron(fields: tuple[str, str, str, str], weekdays: frozenset[int] | None, second: list[str], zone: str) -> Cron:

@@ -56,6 +56,7 @@ JOB_PROPERTIES: dict[str, Any] = {
     "timezone": TEXT,
     "next_run": INSTANT,
     "due": INSTANT,
+    "problem": MAYBE_TEXT,
     "last_run": INSTANT,
     "last_id": MAYBE_TEXT,
     "last_state": {"enum": [*STATES, None]},
