@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, time
+from datetime import datetime, time, tzinfo
 from typing import Any, Self
 
 from celery_legion.job import Between
@@ -173,9 +173,9 @@ class Frequency(Repetition):
         """Fire on Sundays only."""
         return self.days(6)
 
-    def timezone(self, name: str) -> Self:
-        """Mean every time and day in this IANA zone instead of ``legion_timezone``."""
-        self._checked(self._timing.set_timezone, name)
+    def timezone(self, zone: str | tzinfo) -> Self:
+        """Mean every time and day in this zone (an IANA name, or a tzinfo) instead of in ``legion_timezone``."""
+        self._checked(self._timing.set_timezone, zone)
         return self
 
     def between(self, start: TimeOfDay, end: TimeOfDay) -> Self:

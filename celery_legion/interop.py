@@ -59,7 +59,7 @@ def to_trigger(value: Any, app: Any, relative: bool = False) -> tuple[Trigger, A
         return AskedSchedule(made), made
     if isinstance(made, crontab):
         own = vars(made).get("tz") if type(made).tz is BaseSchedule.tz else made.tz
-        zone = app_timezone(app) if own is None else zone_name(own)
+        zone = app_timezone(app) if own is None else own if isinstance(own, str) else zone_name(own)
         if zone is None:
             raise TypeError(f"its tz {own!r} is no time zone; use a ZoneInfo such as ZoneInfo('Europe/Berlin')")
         return _cron(_expression(made), zone), made

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, time, timedelta
+from datetime import datetime, time, timedelta, tzinfo
 from typing import Any, Literal, get_args
 
 from celery_legion.errors import LegionError
 from celery_legion.job import Between
 from celery_legion.triggers import Cron, Interval, Once, Restricted, Trigger, Union
+from celery_legion.triggers.zone_object import zone_name
 from celery_legion.triggers.zones import get_zone
 
 FULL_WEEK = frozenset(range(7))
@@ -127,9 +128,10 @@ class Timing:
         """Allow these weekdays too."""
         self.weekdays |= weekdays
 
-    def set_timezone(self, name: str) -> None:
+    def set_timezone(self, zone: str | tzinfo) -> None:
         """Say the zone; raises ``UnknownZoneError``."""
-        get_zone(name)
+        name = zone if isinstance(zone, str) else zone_name(zone)
+        get_zone(name or repr(zone))
         self.timezone = name
 
     def _check_times(self) -> None:

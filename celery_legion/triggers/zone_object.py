@@ -27,6 +27,9 @@ FIXED = re.compile(r"UTC([+-])(\d\d):([0-5]\d)(?::([0-5]\d))?")
 START, END = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (2015, 2050))
 """The years whose changes are taken over; always the same, so that a zone goes by one name in every process."""
 
+NO_NAMES = {"localtime", "posixrules"}
+"""What lies among the zones' files and names none."""
+
 WEEK = 7 * 24 * 3600
 
 Offset = Callable[[int], int]
@@ -92,28 +95,33 @@ def _name(zone: tzinfo) -> str:
     if isinstance(file, str) and (iana := _in_path(file)) is not None and _agrees(ZoneInfo(iana), changes):
         return iana
     text = repr(zone)
-    if " at 0x" in text or not text.isprintable():
-        text = f"{type(zone).__qualname__} {sha1(repr(changes).encode(), usedforsecurity=False).hexdigest()[:6]}"
-    return _keep(text, changes)
+    if " at 0x" in text or not text.isprintable() or len(text) > 60:
+        text = type(zone).__qualname__
+    # Two objects that call themselves the same may differ.
+    return _keep(f"{text} {sha1(repr(changes).encode(), usedforsecurity=False).hexdigest()[:6]}", changes)
 
 
 def _local_name() -> str:
     """Return the name of this machine's zone; Celery goes by the C library, and so does this."""
-    name = None
+    variable = os.environ.get("TZ")
+    # A variable may say what only the C library can read, "MSK-3" say.
+    name = _name_in_files() if variable is None else _in_path(variable.removeprefix(":"))
+    changes = _changes(_c_offset)
+    if name and _is_iana(name) and _agrees(ZoneInfo(name), changes):
+        return name
+    return _keep(f"TZ={variable}" if variable else "local time", changes)
+
+
+def _name_in_files() -> str | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from tzlocal import get_localzone_name
 
-            name = get_localzone_name()
+            return get_localzone_name()
     except Exception:
-        # A TZ variable that only the C library can read.
-        name = None
-    changes = _changes(_c_offset)
-    if name and _is_iana(name) and _agrees(ZoneInfo(name), changes):
-        return str(name)
-    variable = os.environ.get("TZ")
-    return _keep(f"TZ={variable}" if variable else "local time", changes)
+        # It reads files of many systems, and may trip over any of them.
+        return None
 
 
 def _c_offset(second: int) -> int:
@@ -167,7 +175,7 @@ def _is_iana(name: str) -> bool:
 
 
 def _in_path(file: str) -> str | None:
-    parts, known = PurePath(file).parts, available_timezones()
+    parts, known = PurePath(file).parts, available_timezones() - NO_NAMES
     names = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((name for name in names if name in known), None)
 
