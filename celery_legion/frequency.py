@@ -51,8 +51,11 @@ class Frequency(Repetition):
     def _days_of_month(self, *days: Any) -> str:
         return self._checked(numbers, days, 1, 31, "day of the month")
 
-    def cron(self, expression: str, *, seconds: str = "last", days: str = "vixie") -> Self:
-        """Fire at the times of a cron expression; see ``Cron`` for its fields and keywords."""
+    def cron(self, expression: str, *, seconds: str | None = None, days: str = "vixie") -> Self:
+        """Fire at the times of a cron expression; see ``Cron`` for its fields and keywords.
+
+        Of six fields the last one is the seconds, unless *seconds* is ``first``.
+        """
         return self._base(CronText(expression, seconds, days))
 
     def trigger(self, trigger: Trigger | object) -> Self:

@@ -97,7 +97,7 @@ def _field(written: Any, expanded: Iterable[int], low: int, high: int) -> str:
     if isinstance(written, str) and written.startswith("*"):
         # A wildcard job is one by its star: daylight saving depends on it.
         star, _, step = written.partition("/")
-        if star == "*" and (written == "*" or step.isdigit()):
+        if star == "*" and (written == "*" or (step.isdigit() and int(step) <= high - low + 1)):
             return written
     values = sorted(expanded)
     if len(values) == high - low + 1:
