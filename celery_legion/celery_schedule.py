@@ -46,6 +46,9 @@ FIELDS = (
 
 PLAIN = (str, int, float, bool, timedelta, datetime)
 
+LONGEST_TEXT = 80
+"""Characters of what a schedule calls itself that lists show at most."""
+
 SHORTEST = timedelta(milliseconds=10)
 """The least time between two questions."""
 
@@ -248,7 +251,7 @@ def _own_text(schedule: Any) -> str:
         except Exception:
             text = ""
         if text and " at 0x" not in text:
-            return text
+            return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

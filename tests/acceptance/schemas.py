@@ -70,7 +70,18 @@ JOB_PROPERTIES: dict[str, Any] = {
     "paused": {"type": "boolean"},
     "pause": PAUSE,
     "state": {
-        "enum": ["idle", "queued", "running", "retrying", "paused", "disabled", "late", "unseen", "no scheduler"]
+        "enum": [
+            "idle",
+            "queued",
+            "running",
+            "retrying",
+            "paused",
+            "disabled",
+            "broken",
+            "late",
+            "unseen",
+            "no scheduler",
+        ]
     },
     "detail": TEXT,
     "description": TEXT,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from celery_legion.builder import Builder
-from celery_legion.engine import Engine
+from celery_legion.engine import Engine, OneShot
 from celery_legion.errors import StoreUnavailableError
 from celery_legion.run import State
 from celery_legion.stores.base import Outcome, Request
@@ -186,6 +186,15 @@ def test_a_push_of_an_entry_that_is_written_wrongly_is_put_aside(
 
     assert "written wrongly" in store.asides(10)[0].why
     assert not broker.sent
+
+
+def test_an_entry_that_is_written_wrongly_is_refused_by_hand(make: Callable[..., Engine]) -> None:
+    engine = make(j={"task": "t", "schedule": 60}, slip={"task": "t", "schedule": "often"})
+    shot = OneShot(engine.context, lambda dispatch, producer: None)
+
+    refused = shot.refusals(engine.context.registry.jobs.values())
+    assert list(refused) == ["slip"]
+    assert "'often' is no schedule" in refused["slip"]
 
 
 class Unspeakable:
