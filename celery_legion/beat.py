@@ -93,7 +93,7 @@ class Scheduler(beat.Scheduler):
     def update_from_dict(self, dict_: dict[str, Any]) -> None:
         """Make jobs of entries in the form of ``beat_schedule``."""
         for name, entry in dict_.items():
-            self.context.registry.add_entry(name, dict(entry) if not isinstance(entry, dict) else entry)
+            self.context.registry.add_entry(name, entry)
 
     def merge_inplace(self, b: dict[str, Any]) -> None:
         """Make jobs of the entries of *b*; the app's own ``beat_schedule`` is read by the registry."""

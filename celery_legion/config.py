@@ -15,6 +15,7 @@ from celery_legion.duration import DurationError, parse_duration
 from celery_legion.errors import ConfigurationError, UnknownSettingError
 from celery_legion.job import CatchUp, Overlap
 from celery_legion.triggers.errors import TriggerError
+from celery_legion.triggers.zone_object import zone_name
 from celery_legion.triggers.zones import get_zone
 from celery_legion.url import safe_url
 
@@ -138,24 +139,37 @@ def app_name(app: Any) -> str:
 
 
 def app_timezone(app: Any) -> str:
-    """Return the name of the app's time zone: its ``timezone`` setting, else UTC or this machine's zone."""
-    return zone_name(app.timezone) or "UTC"
+    """Return the name of the app's time zone: its ``timezone`` setting, else UTC or this machine's zone.
+
+    Raises:
+        ConfigurationError: Its offsets cannot be known.
+    """
+    zone = app.timezone
+    try:
+        name = zone_name(zone)
+    except TriggerError as exc:
+        raise ConfigurationError("timezone", f"a time zone that says its offsets ({exc})", zone) from exc
+    if name is None:
+        raise ConfigurationError("timezone", "an IANA name such as 'Europe/Berlin', or a tzinfo", zone)
+    return name
 
 
-def zone_name(zone: Any) -> str | None:
-    """Return the IANA name of a tzinfo (zoneinfo, pytz, UTC, or Celery's local zone), None if it has none."""
-    for attribute in ("key", "zone"):
-        name = getattr(zone, attribute, None)
-        if isinstance(name, str) and name:
-            return name
-    if zone is None:
+def cron_deadline(app: Any) -> timedelta | None:
+    """Return how long after its time a crontab of ``beat_schedule`` may still run: ``beat_cron_starting_deadline``.
+
+    Raises:
+        ConfigurationError: It is no number of seconds.
+    """
+    seconds = app.conf.beat_cron_starting_deadline
+    if seconds is None:
         return None
-    if type(zone).__name__ == "LocalTimezone":
-        from tzlocal import get_localzone_name
-
-        return str(get_localzone_name() or "UTC")
-    name = str(zone)
-    return name if name == "UTC" else None
+    try:
+        span = timedelta(seconds=seconds)
+    except (TypeError, OverflowError, ValueError):
+        span = timedelta(-1)
+    if span < timedelta(0):
+        raise ConfigurationError("beat_cron_starting_deadline", "a number of seconds, or None", seconds)
+    return span
 
 
 def _given(app: Any) -> dict[str, tuple[str, Any]]:
@@ -265,8 +279,8 @@ def _count(setting: str, value: object) -> int:
 
 
 def _zone(setting: str, value: object) -> str:
-    name = value if isinstance(value, str) else zone_name(value)
     try:
+        name = value if isinstance(value, str) else zone_name(value)
         get_zone(name or "")
     except TriggerError:
         raise ConfigurationError(setting, "an IANA time zone such as 'Europe/Berlin'", value) from None

@@ -58,19 +58,21 @@ class Claims:
         self._routes: dict[str, tuple[Job, Route]] = {}
         self._schedules: dict[str, tuple[Job, Any]] = {}
 
-    def of_plan(self, job: Job, mark: datetime, plan: Plan, now: datetime) -> Iterator[Asked]:
-        """Yield the claims of a plan in order: each expects the mark that the one before it leaves."""
+    def of_plan(self, job: Job, mark: datetime, plan: Plan, now: datetime, note: str = "") -> Iterator[Asked]:
+        """Yield the claims of a plan in order: each expects the mark that the one before it leaves, and has *note*."""
         lapses = tuple(
             Lapse(state=missed.state, reason=missed.reason, first=missed.first, last=missed.last, count=missed.count)
             for missed in plan.missed
         )
         for fire in plan.runs:
             run = run_id(self._config.key_prefix, job.name, fire)
-            yield self._run(job, fire, mark, lapses, Kind.SCHEDULED, run, now)
+            asked = self._run(job, fire, mark, lapses, Kind.SCHEDULED, run, now)
+            asked.claim = replace(asked.claim, note=note) if note else asked.claim
+            yield asked
             mark, lapses = fire, ()
         if not plan.runs or plan.runs[-1] != plan.until:
             owes = self._owes(job)
-            yield Asked(claim=Claim(job=job.name, fire_time=plan.until, mark=mark, lapses=lapses, owes=owes))
+            yield Asked(claim=Claim(job=job.name, fire_time=plan.until, mark=mark, lapses=lapses, owes=owes, note=note))
 
     def of_push(self, request: Request, jobs: Mapping[str, Job], now: datetime) -> Asked:
         """Return the claim of a push, with its arguments instead of the job's where it gives some.

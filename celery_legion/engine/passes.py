@@ -142,7 +142,10 @@ class Engine:
 
     def _claim_due(self, now: datetime, epoch: int) -> bool:
         """Claim what is due at *now*, as much as one pass does; return whether there was anything."""
+        began, patience = self.context.clock.monotonic(), self.config.leader_lease.total_seconds() / 3
         for number in range(ROUNDS):
+            if self.context.clock.monotonic() - began > patience:
+                break
             due = self._dispatcher.agenda.take_due(now, CLAIM_LIMIT)
             if not due:
                 self._done = now
@@ -191,6 +194,7 @@ class Engine:
     def _know(self, jobs: Mapping[str, Job]) -> None:
         """Take in the app's jobs; whoever leads loads them anew."""
         self._dispatcher.jobs = jobs
+        self._dispatcher.tell_problems(jobs)
         self._info = self._dispatcher.introduce()
         self.epoch = None
 

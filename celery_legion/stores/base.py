@@ -123,7 +123,8 @@ class SchedulerStore(Protocol):
 
         *prints* maps each job's name to a fingerprint of its trigger. A new job gets *mark* as its mark
         and its anchor. A job whose fingerprint has changed keeps its anchor, and its mark moves up to
-        *mark* (never back): changing a frequency fires nothing of the past. At most 500 names a call.
+        *mark* (never back): changing a frequency fires nothing of the past. What the claim of a mark has noted is
+        returned as long as the mark stands there. At most 500 names a call.
         """
         ...
 

@@ -111,12 +111,12 @@ class RedisStore(Inbox, Reading):
         for name, fingerprint in prints.items():
             args += (name, fingerprint)
         flat = self._run("sight", args)
-        rows = zip(prints, flat[::3], flat[1::3], flat[2::3], strict=True)
+        rows = zip(prints, flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
         sights = {}
-        for name, at, anchor, lost in rows:
+        for name, at, anchor, lost, note in rows:
             if lost:
                 report(self._key("marks"), name, "cannot be read; it is told anew")
-            sights[name] = Sight(mark=from_ms(int(at)), anchor=from_ms(int(anchor)))
+            sights[name] = Sight(mark=from_ms(int(at)), anchor=from_ms(int(anchor)), note=str(note))
         return sights
 
     def remind(self, marks: Mapping[str, datetime]) -> list[str]:
@@ -384,4 +384,5 @@ def _claim_args(claim: Claim) -> tuple[str | int, ...]:
         _owes(claim.owes),
         int(claim.jumps),
         _ms(claim.eta),
+        claim.note,
     )

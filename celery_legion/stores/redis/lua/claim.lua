@@ -2,11 +2,11 @@
 -- ARGV: owner, epoch ("" = one-shot), lead ttl ms, ledger size, then for each claim
 --   job, fire ms, mark ms ("" = any), run id ("" = none), kind, lapses as JSON ("" = none),
 --   lock, limit, lock ttl ms, message, deadline ms ("" = none), queue, watched (0/1), owed endings with commas between,
---   jumps its queue (0/1), when its countdown is over in ms ("" = at once)
+--   jumps its queue (0/1), when its countdown is over in ms ("" = at once), note for the mark
 -- Returns for each {verdict, mark ms or "", holder}
 hear()
 local owner, epoch, size = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local FIELDS = 16
+local FIELDS = 17
 local REFUSED = 86400000 -- a day, as the done memory's least
 local answers = {}
 
@@ -108,6 +108,11 @@ for i = 5, #ARGV, FIELDS do
       answer = { verdict, mark and mark.fire or '', holder }
     else
       move_mark(job, fire, owner, verdict, holder)
+      if ARGV[i + 16] == '' then
+        redis.call('HDEL', key('notes'), job)
+      else
+        redis.call('HSET', key('notes'), job, fire .. '|' .. ARGV[i + 16])
+      end
       answer = { verdict, fire, holder }
     end
   end
