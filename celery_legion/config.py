@@ -24,6 +24,9 @@ SECURED = {"redis": "rediss", "rediss": "rediss", "valkey": "valkeys", "valkeys"
 UNSAFE = re.compile(r"[{}\[\]*?^\\\s]")
 """What no key prefix may hold: braces are the hash tag's, the others would make a pattern of it in a server's ACL."""
 
+TAGGED = re.compile(r"^([^{}]+)\{([^{}]+)\}([^{}]*)$")
+"""A prefix with a hash tag of its own, so that its keys begin with what a server's user is held to."""
+
 CERTIFICATE_CHECKS = {ssl.CERT_NONE: "none", ssl.CERT_OPTIONAL: "optional", ssl.CERT_REQUIRED: "required"}
 VISIBILITY = timedelta(hours=1)
 """How long kombu's Redis transport waits before it delivers a message again, when nothing else is set."""
@@ -301,9 +304,11 @@ def _readable(setting: str, url: str) -> str:
 
 
 def _prefix(setting: str, value: object) -> str:
-    if not isinstance(value, str) or not value or UNSAFE.search(value) or not value.isprintable():
-        raise ConfigurationError(setting, "a text without spaces, control characters and any of {}[]*?^\\", value)
-    return value
+    text = TAGGED.sub(r"\1\2\3", value) if isinstance(value, str) else ""
+    if not text or UNSAFE.search(text) or not text.isprintable():
+        expected = "a text without spaces, control characters and any of []*?^\\, and without braces but for one pair "
+        raise ConfigurationError(setting, expected + "behind the text's begin, as in 'shop:{legion}'", value)
+    return str(value)
 
 
 def _modules(setting: str, value: object) -> tuple[str, ...]:

@@ -85,7 +85,8 @@ class Renewer:
             closing = self._closing
             if self.interrupter.act_due():
                 self._hurried = True
-            pause = 0.0 if self._hurried else max(0.0, next_beat - time.monotonic())
+            # A silent store is asked for itself: that nothing had to be delivered is no answer.
+            pause = 0.0 if self._hurried or self._silent else max(0.0, next_beat - time.monotonic())
             try:
                 self._deliver(everything=closing)
                 self._note_launches()
@@ -99,7 +100,7 @@ class Renewer:
                     glance_at = math.inf
                     self.idling.glance(self.consumer)
                 pause = min(pause, max(0.0, glance_at - time.monotonic()))
-                if self._silent:
+                if self._silent and not closing:
                     self._silent = False
                     logger.info("The store answers again: leases are renewed")
                 for due in (self.backlog.due_in(), self.interrupter.due_in()):

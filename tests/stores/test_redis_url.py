@@ -136,6 +136,7 @@ def test_a_credential_provider_is_asked(valkey: EmbeddedValkey, monkeypatch: pyt
         (f"{__name__}.Absent", "cannot be imported"),
         ("Provider", "cannot be imported"),
         (f"{__name__}.Needy", "cannot be made without arguments: RuntimeError"),
+        (SECRET, "cannot be imported"),
         ("builtins.dict", "is no redis.CredentialProvider"),
     ],
 )
@@ -143,5 +144,4 @@ def test_a_credential_provider_that_is_none_is_refused_when_the_store_is_opened(
     url = f"redis://localhost:1/0?credential_provider={name}"
     with pytest.raises(ConfigurationError, match=reason) as caught:
         open_store(StoreOptions(url=url, prefix="p"))
-    assert name in str(caught.value)
     assert SECRET not in str(caught.value)

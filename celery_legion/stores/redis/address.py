@@ -67,15 +67,14 @@ class Address:
 def _provider(name: str) -> CredentialProvider:
     """Make the provider of that class, which the app's own code holds."""
     module, _, attribute = name.replace(":", ".").rpartition(".")
+    # None of the texts shows the name or what was raised: a password may stand in its place, or be told by it.
     try:
         made = getattr(import_module(module), attribute)()
     except (ImportError, AttributeError, ValueError) as exc:
-        raise AddressError(f"credential_provider {name!r} cannot be imported: {exc}") from exc
+        text = f"what its credential_provider names cannot be imported ({type(exc).__name__})"
+        raise AddressError(f"{text}; it is the class as module.Class") from exc
     except Exception as exc:
-        # What it says may hold what it knows.
-        raise AddressError(
-            f"credential_provider {name!r} cannot be made without arguments: {type(exc).__name__}"
-        ) from exc
+        raise AddressError(f"its credential_provider cannot be made without arguments: {type(exc).__name__}") from exc
     if not isinstance(made, CredentialProvider):
-        raise AddressError(f"credential_provider {name!r} is no redis.CredentialProvider")
+        raise AddressError("its credential_provider is no redis.CredentialProvider")
     return made

@@ -13,6 +13,7 @@ from redis.client import PubSub
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,
+    NoPermissionError,
     NoScriptError,
     ReadOnlyError,
     RedisError,
@@ -47,7 +48,7 @@ class Connection:
 
     def __init__(self, options: StoreOptions) -> None:
         self.options = options
-        self.base = f"{{{options.prefix}}}:"
+        self.base = f"{options.prefix}:" if "{" in options.prefix else f"{{{options.prefix}}}:"
         self.name = safe_url(options.url)
         self._client: Any = None
         self._pubsub: PubSub | None = None
@@ -120,7 +121,8 @@ class Connection:
                 client.connection_pool.disconnect()
             raise self.unavailable(exc) from exc
         except ResponseError as exc:
-            raise StoreError(f"the store {self.name} refused {verb}: {exc}") from exc
+            remedy = self._permission() if _is_forbidden(exc) else ""
+            raise StoreError(f"the store {self.name} refused {verb}: {exc}{remedy}") from exc
         except RedisError as exc:
             raise self.unavailable(exc) from exc
 
@@ -131,7 +133,15 @@ class Connection:
         except SILENT as exc:
             raise self.unavailable(exc) from exc
         except RedisError as exc:
-            raise StoreError(f"the store {self.name} refused {args[0]}: {exc}") from exc
+            remedy = self._permission() if _is_forbidden(exc) and args[0] == "PUBLISH" else ""
+            raise StoreError(f"the store {self.name} refused {args[0]}: {exc}{remedy}") from exc
+
+    def _permission(self) -> str:
+        """Say what this server's user must be allowed."""
+        return (
+            f"; allow its user '~{self.base}*' '&{self.base}*' and the commands of docs/security.md by ACL SETUSER, or "
+            "give legion_key_prefix a hash tag of its own behind what the user may reach, such as 'shop:{legion}'"
+        )
 
     def setting(self, name: str) -> str:
         """Return one of the server's settings, empty if it has none of that name."""
@@ -185,3 +195,8 @@ class Connection:
                 client.connection_pool.disconnect()
         except (RedisError, OSError):
             pass
+
+
+def _is_forbidden(exc: RedisError) -> bool:
+    """Whether a server's user may not do that: by itself, or within a script."""
+    return isinstance(exc, NoPermissionError) or "ACL failure in script" in str(exc) or "NOPERM" in str(exc)

@@ -160,3 +160,16 @@ def test_an_app_without_a_name_has_a_prefix_all_the_same(main: str | None) -> No
 
 def test_a_setting_that_is_none_is_unset() -> None:
     assert config(legion_run_lease=None).run_lease == timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("prefix", ["shop:{legion}", "shop:{a:b}:c"])
+def test_a_prefix_may_have_a_hash_tag_of_its_own(prefix: str) -> None:
+    assert config(legion_key_prefix=prefix).key_prefix == prefix
+
+
+@pytest.mark.parametrize(
+    "prefix", ["{a}", "{a}b", "a{}", "a{b", "a}b{", "a{b}{c}", "a{{b}}", "a{b}*", "a*{b}", "a{b }"]
+)
+def test_other_braces_are_refused_in_a_prefix(prefix: str) -> None:
+    with pytest.raises(ConfigurationError, match="legion_key_prefix"):
+        config(legion_key_prefix=prefix)
