@@ -303,9 +303,14 @@ def _readable(setting: str, url: str) -> str:
     return url
 
 
-def _prefix(setting: str, value: object) -> str:
+def is_prefix(value: object) -> bool:
+    """Return whether *value* can begin the keys of a store."""
     text = TAGGED.sub(r"\1\2\3", value) if isinstance(value, str) else ""
-    if not text or UNSAFE.search(text) or not text.isprintable():
+    return bool(text) and not UNSAFE.search(text) and text.isprintable()
+
+
+def _prefix(setting: str, value: object) -> str:
+    if not is_prefix(value):
         expected = "a text without spaces, control characters and any of []*?^\\, and without braces but for one pair "
         raise ConfigurationError(setting, expected + "behind the text's begin, as in 'shop:{legion}'", value)
     return str(value)
