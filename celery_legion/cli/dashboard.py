@@ -145,6 +145,11 @@ def notices(board: Board) -> list[Text]:
     if not board.schedulers:
         start = "`celery legion work` starts one, and so does beat with -S celery_legion.Scheduler"
         found.append((f"no scheduler is running, so nothing fires: {start}", "bold red"))
+    places = sorted({lead.info.place for lead in board.schedulers} - {""})
+    if len(places) > 1:
+        where = render.printable(" and ".join(places))
+        cure = "if these are two deployments, give each a legion_key_prefix of its own"
+        found.append((f"schedulers of {where} share one schedule, and only the leader sends: {cure}", "bold red"))
     if board.watched and not board.workers:
         found.append(("no worker with Legion(app) is running: start one, or nothing runs", "bold red"))
     if not board.watched:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from celery_legion.clock import from_ms
 from celery_legion.context import Context
+from celery_legion.control import in_line
 from celery_legion.engine.clocks import Clocks
 from celery_legion.engine.dispatcher import INBOX_LIMIT, DeposedError, Dispatcher
 from celery_legion.engine.one_shot import STUCK_AFTER
@@ -16,7 +17,7 @@ from celery_legion.engine.publisher import Send
 from celery_legion.engine.witness import Witness
 from celery_legion.errors import ForeignLeaderError, LegionError, StoreError
 from celery_legion.job import Job
-from celery_legion.stores.base import CLAIM_LIMIT, Pulse, SchedulerInfo
+from celery_legion.stores.base import CLAIM_LIMIT, Lead, Pulse, SchedulerInfo
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ knows, besides those for which that may be waiting for the broker."""
 
 REAP_EVERY, UNSENT_EVERY = 2.5, 5.0
 COMPLAIN_EVERY = 30.0
+TWO = "if these are two deployments, give each a legion_key_prefix of its own"
 CLOSING = timedelta(milliseconds=300)
 
 
@@ -54,7 +56,7 @@ class Engine:
         self._done: datetime | None = None
         self._has_led = False
         self._info: SchedulerInfo | None = None
-        self._reap_at = self._unsent_at = 0.0
+        self._reap_at = self._unsent_at = self._look_at = 0.0
         self._silent_since: float | None = None
         self._complain_at = self._broken_at = 0.0
         self._closed = False
@@ -170,10 +172,24 @@ class Engine:
         """Say that the leader has another schedule: an older version of this one, or another app of the same name."""
         assert self._info is not None
         lead = pulse.lead
-        if lead.info.fingerprint != self._info.fingerprint:
+        if _sends_elsewhere(lead.info, self._info):
+            text = "%s (%s, process %d) leads under %r and sends to %s, while this one would send to %s; " + TWO
+            places = (in_line(lead.info.place), self._info.place)
+            self._say(logging.WARNING, text, *_named(lead), self.config.key_prefix, *places)
+        elif lead.info.fingerprint != self._info.fingerprint:
             text = "%s (%s, process %d) leads under %r with another schedule than this one; if it is another app, "
             text += "give each a legion_key_prefix of its own"
             self._say(logging.WARNING, text, lead.owner, lead.info.host, lead.info.pid, self.config.key_prefix)
+
+    def _look_around(self) -> None:
+        """Say that a scheduler stands by that would send elsewhere: what it is there for is never sent."""
+        assert self._info is not None
+        for lead in self.context.store.schedulers():
+            if lead.owner != self.owner and _sends_elsewhere(lead.info, self._info):
+                text = "%s (%s, process %d) stands by under %r and would send to %s, while this one sends to %s; " + TWO
+                places = (in_line(lead.info.place), self._info.place)
+                self._say(logging.WARNING, text, *_named(lead), self.config.key_prefix, *places)
+                return
 
     def _read_jobs(self) -> Mapping[str, Job]:
         """Return the app's jobs; when one that was added meanwhile is broken, those that were known before."""
@@ -246,6 +262,9 @@ class Engine:
         if clock >= self._reap_at:
             self._reap_at = clock + REAP_EVERY
             self._dispatcher.reap()
+        if clock >= self._look_at:
+            self._look_at = clock + COMPLAIN_EVERY
+            self._look_around()
 
     def _delay(self) -> float:
         delay = LONGEST_WAIT
@@ -283,3 +302,11 @@ class Engine:
         if clock >= self._complain_at:
             self._complain_at = clock + COMPLAIN_EVERY
             logger.log(level, text, *args)
+
+
+def _sends_elsewhere(one: SchedulerInfo, other: SchedulerInfo) -> bool:
+    return bool(one.place and other.place and one.place != other.place)
+
+
+def _named(lead: Lead) -> tuple[str, str, int]:
+    return lead.owner, lead.info.host, lead.info.pid

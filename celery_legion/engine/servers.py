@@ -10,6 +10,19 @@ from celery_legion.url import safe_url
 SENTINEL = "sentinel"
 
 
+def place_of(app: Any) -> str:
+    """Return where an app sends what has no other route: its default queue at its broker, without user and password."""
+    broker = app.conf.broker_write_url or "amqp://"
+    texts = broker.split(";") if isinstance(broker, str) else broker
+    return f"queue {app.conf.task_default_queue} at {', '.join(map(_without_user, texts))}"
+
+
+def _without_user(url: str) -> str:
+    scheme, mark, rest = safe_url(str(url).strip()).partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}"
+
+
 class Servers:
     """Goes round the alternates of ``broker_url`` by the app's own ``broker_failover_strategy``.
 

@@ -20,12 +20,16 @@ BODY_KEPT = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerInfo:
-    """What a scheduler says of itself in its pulse. ``fingerprint`` is its schedule's."""
+    """What a scheduler says of itself in its pulse.
+
+    ``fingerprint`` is its schedule's, ``place`` says where it sends messages; empty from one that does not say so yet.
+    """
 
     app: str
     fingerprint: str
     host: str
     pid: int
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,14 +70,17 @@ class RedisStore(Inbox, Reading):
         serial: int = 0,
     ) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
-        args = (owner, span_ms(ttl), since, limit, info.app, info.fingerprint, info.host, info.pid, _ms(done), serial)
+        said = (info.app, info.fingerprint, info.host, info.pid, _ms(done), serial, info.place)
+        args = (owner, span_ms(ttl), since, limit, *said)
         answer = self._run("pulse", args)
-        epoch, *record, left, version, changes, inbox, owed, at, last = answer
+        epoch, *record, left, version, changes, inbox, owed, at, last, place = answer
         lead_owner, lead_epoch, app, fingerprint, host, pid, claimed = record
         lead = Lead(
             owner=lead_owner,
             epoch=number(lead_epoch),
-            info=SchedulerInfo(app=app or "", fingerprint=fingerprint or "", host=host or "", pid=number(pid)),
+            info=SchedulerInfo(
+                app=app or "", fingerprint=fingerprint or "", host=host or "", pid=number(pid), place=place
+            ),
             expires_in=timedelta(milliseconds=max(0, int(left))),
             done=moment(claimed),
         )

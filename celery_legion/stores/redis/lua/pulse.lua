@@ -1,7 +1,8 @@
 -- pulse: take or renew the lead, register the scheduler, read changes and the inbox.
--- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid, up to when all is claimed in ms ("" = not said), serial number
+-- ARGV: owner, ttl ms, since, limit, app, fingerprint, host, pid, up to when all is claimed in ms ("" = not said), serial number,
+--   place
 -- Returns {epoch or 0, lead owner, lead epoch, app, print, host, pid, done, ms left, version, changes, requests,
---   number of debts of hooks that are due, the store's time in ms, the serial number of the pulse before ("" = unknown)}
+--   number of debts of hooks that are due, the store's time in ms, the serial number of the pulse before ("" = unknown), place}
 hear()
 local owner, ttl = ARGV[1], tonumber(ARGV[2])
 local lead = key('lead')
@@ -14,13 +15,14 @@ elseif holder == owner then
   if ARGV[9] ~= '' then redis.call('HSET', lead, 'done', ARGV[9]) end
 end
 if epoch > 0 then
-  redis.call('HSET', lead, 'owner', owner, 'epoch', epoch, 'app', ARGV[5], 'print', ARGV[6], 'host', ARGV[7], 'pid', ARGV[8])
+  redis.call('HSET', lead, 'owner', owner, 'epoch', epoch, 'app', ARGV[5], 'print', ARGV[6], 'host', ARGV[7], 'pid', ARGV[8],
+    'place', ARGV[11])
   redis.call('PEXPIRE', lead, ttl)
 end
 local said, before = pcall(cjson.decode, redis.call('HGET', key('scheduler'), owner) or '')
 local last = said and type(before) == 'table' and type(before.serial) == 'number' and before.serial or ''
 redis.call('ZADD', key('schedulers'), now + ttl, owner)
-redis.call('HSET', key('scheduler'), owner, cjson.encode({ app = ARGV[5], print = ARGV[6], host = ARGV[7], pid = tonumber(ARGV[8]), serial = tonumber(ARGV[10]) }))
+redis.call('HSET', key('scheduler'), owner, cjson.encode({ app = ARGV[5], print = ARGV[6], host = ARGV[7], pid = tonumber(ARGV[8]), serial = tonumber(ARGV[10]), place = ARGV[11] }))
 local gone = redis.call('ZRANGEBYSCORE', key('schedulers'), '-inf', now)
 for i = 1, #gone do
   redis.call('ZREM', key('schedulers'), gone[i])
@@ -35,6 +37,6 @@ local requests = {}
 if epoch > 0 and tonumber(ARGV[4]) > 0 then
   requests = read_inbox(tonumber(ARGV[4]))
 end
-local record = redis.call('HMGET', lead, 'owner', 'epoch', 'app', 'print', 'host', 'pid', 'done')
+local record = redis.call('HMGET', lead, 'owner', 'epoch', 'app', 'print', 'host', 'pid', 'done', 'place')
 return { epoch, record[1], record[2], record[3], record[4], record[5], record[6], whole(record[7]) or '', redis.call('PTTL', lead), version, changes, requests,
-  redis.call('ZCOUNT', key('owed'), '-inf', now), now, last }
+  redis.call('ZCOUNT', key('owed'), '-inf', now), now, last, record[8] or '' }
