@@ -14,6 +14,7 @@ from celery_legion.engine.clocks import Clocks
 from celery_legion.engine.dispatcher import INBOX_LIMIT, DeposedError, Dispatcher
 from celery_legion.engine.one_shot import STUCK_AFTER
 from celery_legion.engine.publisher import Send
+from celery_legion.engine.servers import broker_warnings
 from celery_legion.engine.witness import Witness
 from celery_legion.errors import ForeignLeaderError, LegionError, StoreError
 from celery_legion.job import Job
@@ -231,7 +232,7 @@ class Engine:
                 mark = min(floor, now)
                 self._dispatcher.tell_floor(mark)
         elif not self._has_led:
-            for warning in self.context.store.warnings():
+            for warning in (*self.context.store.warnings(), *broker_warnings(self.context.app)):
                 logger.warning("%s", warning)
         self._dispatcher.load(self._dispatcher.jobs, mark)
         self._witness.lead(now)

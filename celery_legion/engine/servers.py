@@ -12,13 +12,24 @@ SENTINEL = "sentinel"
 
 def place_of(app: Any) -> str:
     """Return where an app sends what has no other route: its default queue at its broker, without user and password."""
+    return f"queue {app.conf.task_default_queue} at {', '.join(map(_without_user, _urls(app)))}"
+
+
+def broker_warnings(app: Any) -> list[str]:
+    """Return what is wrong with an app's broker, one line each."""
+    if any(url.startswith("memory:") for url in _urls(app)):
+        return ["the broker is this process's memory: no worker in another process gets what is sent; set broker_url"]
+    return []
+
+
+def _urls(app: Any) -> list[str]:
     broker = app.conf.broker_write_url or "amqp://"
     texts = broker.split(";") if isinstance(broker, str) else broker
-    return f"queue {app.conf.task_default_queue} at {', '.join(map(_without_user, texts))}"
+    return [str(text).strip() for text in texts]
 
 
 def _without_user(url: str) -> str:
-    scheme, mark, rest = safe_url(str(url).strip()).partition("://")
+    scheme, mark, rest = safe_url(url).partition("://")
     place, slash, path = rest.partition("/")
     return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}"
 

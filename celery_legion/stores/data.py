@@ -20,10 +20,7 @@ BODY_KEPT = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerInfo:
-    """What a scheduler says of itself in its pulse.
-
-    ``fingerprint`` is its schedule's, ``place`` says where it sends messages; empty from one that does not say so yet.
-    """
+    """What a scheduler says of itself: its schedule's ``fingerprint``, and the ``place`` it sends to ("" = unsaid)."""
 
     app: str
     fingerprint: str

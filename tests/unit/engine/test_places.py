@@ -73,3 +73,14 @@ def test_a_place_is_queue_and_broker_without_who_connects(conf: dict[str, Any], 
     app.conf.update(conf)
 
     assert place_of(app).endswith(place)
+
+
+@pytest.mark.parametrize(("broker", "warned"), [("memory://", 1), ("memory://localhost/", 1), ("redis://h", 0)])
+def test_a_broker_in_memory_is_warned_of_by_who_leads(
+    make: Callable[..., Engine], clock: FakeClock, caplog: pytest.LogCaptureFixture, broker: str, warned: int
+) -> None:
+    engine = make()
+    engine.context.app.conf.update(broker_url=broker, legion_store_url="redis://h")
+    passes(clock, engine, seconds=5)
+
+    assert caplog.text.count("the broker is this process's memory: no worker in another process") == warned
