@@ -28,6 +28,9 @@ TAGGED = re.compile(r"^([^{}]+)\{([^{}]+)\}([^{}]*)$")
 """A prefix with a hash tag of its own, so that its keys begin with what a server's user is held to."""
 
 CERTIFICATE_CHECKS = {ssl.CERT_NONE: "none", ssl.CERT_OPTIONAL: "optional", ssl.CERT_REQUIRED: "required"}
+LONGEST, MOST = timedelta(days=36_500), 10**9
+"""A century and a billion: beyond, moments leave the calendar, and numbers what a store can count in."""
+
 VISIBILITY = timedelta(hours=1)
 """How long kombu's Redis transport waits before it delivers a message again, when nothing else is set."""
 
@@ -197,9 +200,11 @@ def _like(key: str, name: str) -> list[str]:
 def _visibility(app: Any) -> timedelta:
     value = (app.conf.broker_transport_options or {}).get("visibility_timeout")
     try:
-        return VISIBILITY if value is None else parse_duration(value)
+        visibility = VISIBILITY if value is None else parse_duration(value)
     except DurationError:
-        return VISIBILITY
+        visibility = LONGEST
+    # One without an end means that nothing is delivered again.
+    return visibility if visibility < LONGEST else VISIBILITY
 
 
 def _find_store(app: Any) -> str:
@@ -260,15 +265,15 @@ def _duration(setting: str, value: object) -> timedelta:
         duration = parse_duration(value)
     except DurationError:
         duration = timedelta(0)
-    if duration < timedelta(milliseconds=1):
-        raise ConfigurationError(setting, "a positive duration such as 90, '90s' or '1h30m'", value)
+    if not timedelta(milliseconds=1) <= duration <= LONGEST:
+        raise ConfigurationError(setting, "a positive duration such as 90, '90s' or '1h30m', at most a century", value)
     return duration
 
 
 def _count(setting: str, value: object) -> int:
     number = int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value, re.ASCII) else value
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ConfigurationError(setting, "a positive whole number", value)
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST:
+        raise ConfigurationError(setting, f"a positive whole number, at most {MOST}", value)
     return number
 
 

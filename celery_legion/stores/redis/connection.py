@@ -36,7 +36,9 @@ OBJECTS = frozenset(
     {"command_packer", "event_dispatcher", "redis_connect_func", "retry", "socket_keepalive_options", "socket_type"}
 )
 POSITIVE = ("socket_timeout", "socket_connect_timeout", "socket_read_size")
-"""What redis-py looks at when it connects: options that no text can be, and numbers that must not be below zero."""
+"""What redis-py looks at when it connects: options that no text can be, and numbers that must be in bounds."""
+
+MOST = 10**9
 
 
 class Connection:
@@ -67,7 +69,7 @@ class Connection:
             pool.connection_class(**options).encoder.encode("text")
             if any(isinstance(options.get(name), str) for name in OBJECTS):
                 raise TypeError
-            if any(options.get(name, 0) < 0 for name in POSITIVE):
+            if not all(0 <= options.get(name, 0) <= MOST for name in POSITIVE):
                 raise ValueError
         except AddressError as exc:
             raise ConfigurationError(SETTING, f"a URL that can be used ({exc})", self.name) from None
