@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from enum import StrEnum
-from typing import Any
+from enum import Enum, StrEnum
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from celery_legion.duration import DurationError, parse_duration
@@ -20,14 +20,20 @@ from celery_legion.triggers.zones import get_zone
 from celery_legion.url import safe_url
 
 PREFIX = "legion_"
-REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
-SECURED = {"redis": "rediss", "valkey": "valkeys"}
+REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "redis+socket")
+SECURED = {"redis": "rediss", "rediss": "rediss", "valkey": "valkeys", "valkeys": "valkeys"}
 UNSAFE = re.compile(r"[{}\[\]*?^\\\s]")
 """What no key prefix may hold: braces are the hash tag's, the others would make a pattern of it in a server's ACL."""
+
+TAGGED = re.compile(r"^([^{}]+)\{([^{}]+)\}([^{}]*)$")
+"""A prefix with a hash tag of its own, so that its keys begin with what a server's user is held to."""
 
 CERTIFICATE_CHECKS = {ssl.CERT_NONE: "none", ssl.CERT_OPTIONAL: "optional", ssl.CERT_REQUIRED: "required"}
 MEMORY = "memory://"
 """The store of an app whose broker is ``memory://``: no other process has its messages, so none needs its store."""
+
+LONGEST, MOST = timedelta(days=36_500), 10**9
+"""A century and a billion: beyond, moments leave the calendar, and numbers what a store can count in."""
 
 VISIBILITY = timedelta(hours=1)
 """How long kombu's Redis transport waits before it delivers a message again, when nothing else is set."""
@@ -211,9 +217,11 @@ def _like(key: str, name: str) -> list[str]:
 def _visibility(app: Any) -> timedelta:
     value = (app.conf.broker_transport_options or {}).get("visibility_timeout")
     try:
-        return VISIBILITY if value is None else parse_duration(value)
+        visibility = VISIBILITY if value is None else parse_duration(value)
     except DurationError:
-        return VISIBILITY
+        visibility = LONGEST
+    # One without an end means that nothing is delivered again.
+    return visibility if visibility < LONGEST else VISIBILITY
 
 
 def _find_store(app: Any) -> str:
@@ -257,8 +265,18 @@ def _secured(url: str, use_ssl: Any) -> str:
         return url
     query = dict(parse_qsl(parts.query))
     for key, value in (use_ssl if isinstance(use_ssl, Mapping) else {}).items():
-        query.setdefault(str(key), CERTIFICATE_CHECKS.get(value, str(value)) if key == "ssl_cert_reqs" else str(value))
+        if value is not None or key == "ssl_cert_reqs":
+            query.setdefault(str(key), _as_parameter(str(key), value))
     return urlunsplit(parts._replace(scheme=SECURED[parts.scheme], query=urlencode(query)))
+
+
+def _as_parameter(key: str, value: object) -> str:
+    """Return one of the values of ``use_ssl`` as text in a URL: numbers of the ssl module by their names."""
+    if key == "ssl_cert_reqs":
+        return "none" if value is None else CERTIFICATE_CHECKS.get(cast(Any, value), str(value))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ",".join(_as_parameter(key, one) for one in value)
+    return value.name if isinstance(value, Enum) else str(value)
 
 
 def _duration(setting: str, value: object) -> timedelta:
@@ -266,15 +284,15 @@ def _duration(setting: str, value: object) -> timedelta:
         duration = parse_duration(value)
     except DurationError:
         duration = timedelta(0)
-    if duration < timedelta(milliseconds=1):
-        raise ConfigurationError(setting, "a positive duration such as 90, '90s' or '1h30m'", value)
+    if not timedelta(milliseconds=1) <= duration <= LONGEST:
+        raise ConfigurationError(setting, "a positive duration such as 90, '90s' or '1h30m', at most a century", value)
     return duration
 
 
 def _count(setting: str, value: object) -> int:
     number = int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value, re.ASCII) else value
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ConfigurationError(setting, "a positive whole number", value)
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST:
+        raise ConfigurationError(setting, f"a positive whole number, at most {MOST}", value)
     return number
 
 
@@ -309,10 +327,17 @@ def _readable(setting: str, url: str) -> str:
     return url
 
 
+def is_prefix(value: object) -> bool:
+    """Return whether *value* can begin the keys of a store."""
+    text = TAGGED.sub(r"\1\2\3", value) if isinstance(value, str) else ""
+    return bool(text) and not UNSAFE.search(text) and text.isprintable()
+
+
 def _prefix(setting: str, value: object) -> str:
-    if not isinstance(value, str) or not value or UNSAFE.search(value) or not value.isprintable():
-        raise ConfigurationError(setting, "a text without spaces, control characters and any of {}[]*?^\\", value)
-    return value
+    if not is_prefix(value):
+        expected = "a text without spaces, control characters and any of []*?^\\, and without braces but for one pair "
+        raise ConfigurationError(setting, expected + "behind the text's begin, as in 'shop:{legion}'", value)
+    return str(value)
 
 
 def _modules(setting: str, value: object) -> tuple[str, ...]:

@@ -153,6 +153,11 @@ def notices(board: Board) -> list[Text]:
         found.append((f"no scheduler is running, so nothing fires: {start}", "bold red"))
     if board.watched and (leader := next((lead for lead in board.schedulers if lead.epoch), None)) is not None:
         found += [] if leader.info.guarded else [(unguarded_leader(leader, "this app"), "bold red")]
+    places = sorted({lead.info.place for lead in board.schedulers} - {""})
+    if len(places) > 1:
+        where = render.printable(" and ".join(places))
+        cure = "if these are two deployments, give each a legion_key_prefix of its own"
+        found.append((f"schedulers of {where} share one schedule, and only the leader sends: {cure}", "bold red"))
     if board.watched and not board.workers:
         found.append(("no worker with Legion(app) is running: start one, or nothing runs", "bold red"))
     if not board.watched:

@@ -27,7 +27,8 @@ def transport_options(driver: str, given: Mapping[str, Any] | None, seconds: flo
     options: dict[str, Any] = {}
     for name in TIMEOUTS.get(driver, ()):
         value = given.get(name)
-        options[name] = min(value, seconds) if isinstance(value, (int, float)) and value else seconds
+        # Neither what is no number, nor one below zero, nor one that no number compares with.
+        options[name] = min(value, seconds) if isinstance(value, (int, float)) and value > 0 else seconds
     if driver in AMQP:
         options["confirm_publish"] = True
     return options

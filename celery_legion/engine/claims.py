@@ -180,6 +180,7 @@ class Claims:
             limit=job.policy.limit if job else 1,
             lock_ttl=self._lock_ttl(job) if job else self._config.lock_ttl,
             owes=self._owes(job) if job else frozenset(),
+            prefix=self._config.key_prefix,
         )
 
     def _owes(self, job: Job) -> frozenset[State]:

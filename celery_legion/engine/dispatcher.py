@@ -23,6 +23,7 @@ from celery_legion.engine.delivery import Delivery
 from celery_legion.engine.journal import Journal
 from celery_legion.engine.planning import Planning
 from celery_legion.engine.publisher import Publisher, Send
+from celery_legion.engine.servers import place_of
 from celery_legion.engine.strangers import Strangers
 from celery_legion.job import Job
 from celery_legion.planner import Rules, trigger_print
@@ -80,6 +81,7 @@ class Dispatcher:
             host=socket.gethostname(),
             pid=os.getpid(),
             guarded=self.context.enabled,
+            place=place_of(self.context.app),
         )
 
     def load(self, jobs: Mapping[str, Job], mark: datetime, wanted: Callable[[Job], bool] = lambda _: True) -> None:

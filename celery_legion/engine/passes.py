@@ -9,15 +9,17 @@ from datetime import datetime, timedelta
 
 from celery_legion.clock import from_ms
 from celery_legion.context import Context
+from celery_legion.control import in_line
 from celery_legion.engine.clocks import Clocks
 from celery_legion.engine.company import unguarded_leader, unguarded_self
 from celery_legion.engine.dispatcher import INBOX_LIMIT, DeposedError, Dispatcher
 from celery_legion.engine.one_shot import STUCK_AFTER
 from celery_legion.engine.publisher import Send
+from celery_legion.engine.servers import broker_warnings
 from celery_legion.engine.witness import Witness
 from celery_legion.errors import ForeignLeaderError, LegionError, StoreError
 from celery_legion.job import Job
-from celery_legion.stores.base import CLAIM_LIMIT, Pulse, SchedulerInfo
+from celery_legion.stores.base import CLAIM_LIMIT, Lead, Pulse, SchedulerInfo
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ knows, besides those for which that may be waiting for the broker."""
 
 REAP_EVERY, UNSENT_EVERY = 2.5, 5.0
 COMPLAIN_EVERY = 30.0
+TWO = "if these are two deployments, give each a legion_key_prefix of its own"
 CLOSING = timedelta(milliseconds=300)
 
 
@@ -176,10 +179,28 @@ class Engine:
         lead = pulse.lead
         if self._info.guarded and not lead.info.guarded:
             self._say(logging.WARNING, "%s", unguarded_leader(lead))
+        elif _sends_elsewhere(lead.info, self._info):
+            text = "%s (%s, process %d) leads under %r and sends to %s, while this one would send to %s; " + TWO
+            places = (in_line(lead.info.place), self._info.place)
+            self._say(logging.WARNING, text, *_named(lead), self.config.key_prefix, *places)
         elif lead.info.fingerprint != self._info.fingerprint:
             text = "%s (%s, process %d) leads under %r with another schedule than this one; if it is another app, "
             text += "give each a legion_key_prefix of its own"
             self._say(logging.WARNING, text, lead.owner, lead.info.host, lead.info.pid, self.config.key_prefix)
+
+    def _look_around(self) -> None:
+        """Say that a standby would send elsewhere, or that others have Legion(app) and this one does not."""
+        assert self._info is not None
+        store = self.context.store
+        schedulers = store.schedulers()
+        if not self.context.enabled and (words := unguarded_self(self.owner, schedulers, store.workers())) is not None:
+            logger.warning("%s", words)
+        for lead in schedulers:
+            if lead.owner != self.owner and _sends_elsewhere(lead.info, self._info):
+                text = "%s (%s, process %d) stands by under %r and would send to %s, while this one sends to %s; " + TWO
+                places = (in_line(lead.info.place), self._info.place)
+                self._say(logging.WARNING, text, *_named(lead), self.config.key_prefix, *places)
+                return
 
     def _read_jobs(self) -> Mapping[str, Job]:
         """Return the app's jobs; when one that was added meanwhile is broken, those that were known before."""
@@ -222,7 +243,7 @@ class Engine:
                 mark = min(floor, now)
                 self._dispatcher.tell_floor(mark)
         elif not self._has_led:
-            for warning in self.context.store.warnings():
+            for warning in (*self.context.store.warnings(), *broker_warnings(self.context.app)):
                 logger.warning("%s", warning)
         self._dispatcher.load(self._dispatcher.jobs, mark)
         self._witness.lead(now)
@@ -253,11 +274,9 @@ class Engine:
         if clock >= self._reap_at:
             self._reap_at = clock + REAP_EVERY
             self._dispatcher.reap()
-        if not self.context.enabled and clock >= self._look_at:
+        if clock >= self._look_at:
             self._look_at = clock + COMPLAIN_EVERY
-            store = self.context.store
-            if (words := unguarded_self(self.owner, store.schedulers(), store.workers())) is not None:
-                logger.warning("%s", words)
+            self._look_around()
 
     def _delay(self) -> float:
         delay = LONGEST_WAIT
@@ -295,3 +314,11 @@ class Engine:
         if clock >= self._complain_at:
             self._complain_at = clock + COMPLAIN_EVERY
             logger.log(level, text, *args)
+
+
+def _sends_elsewhere(one: SchedulerInfo, other: SchedulerInfo) -> bool:
+    return bool(one.place and other.place and one.place != other.place)
+
+
+def _named(lead: Lead) -> tuple[str, str, int]:
+    return lead.owner, lead.info.host, lead.info.pid

@@ -10,6 +10,30 @@ from celery_legion.url import safe_url
 SENTINEL = "sentinel"
 
 
+def place_of(app: Any) -> str:
+    """Return where an app sends what has no other route: its default queue at its broker, without user and password."""
+    return f"queue {app.conf.task_default_queue} at {', '.join(map(_without_user, _urls(app)))}"
+
+
+def broker_warnings(app: Any) -> list[str]:
+    """Return what is wrong with an app's broker, one line each."""
+    if any(url.startswith("memory:") for url in _urls(app)):
+        return ["the broker is this process's memory: no worker in another process gets what is sent; set broker_url"]
+    return []
+
+
+def _urls(app: Any) -> list[str]:
+    broker = app.conf.broker_write_url or "amqp://"
+    texts = broker.split(";") if isinstance(broker, str) else broker
+    return [str(text).strip() for text in texts]
+
+
+def _without_user(url: str) -> str:
+    scheme, mark, rest = safe_url(url).partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}"
+
+
 class Servers:
     """Goes round the alternates of ``broker_url`` by the app's own ``broker_failover_strategy``.
 

@@ -20,7 +20,7 @@ BODY_KEPT = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerInfo:
-    """What a scheduler says of itself in its pulse. ``fingerprint`` is its schedule's.
+    """What a scheduler says of itself: its schedule's ``fingerprint``, and the ``place`` it sends to ("" = unsaid).
 
     ``guarded`` says that ``Legion(app)`` stands in its app; one that does not say is taken to have it.
     """
@@ -30,6 +30,7 @@ class SchedulerInfo:
     host: str
     pid: int
     guarded: bool = True
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,8 @@ class CurrentRun:
     ``token`` is the fencing token: it only grows from one begun attempt to the next, of whichever run (0 = it never
     began). ``previous_success`` is the fire time of the job's last succeeded run before this one. What follows it
     is known to the hooks of an ending alone: how the run ended, and the tail of its output. For fires that became no
-    run there are ``count`` of them, up to ``last_fire_time``, and ``id`` names the skip or miss.
+    run there are ``count`` of them, up to ``last_fire_time``, and ``id`` names the skip or miss. ``prefix`` is the key
+    prefix that the store knows it under, as far as its message says.
     """
 
     id: str
@@ -46,6 +47,7 @@ class CurrentRun:
     ended_at: datetime | None = None
     last_fire_time: datetime | None = None
     count: int = 1
+    prefix: str | None = None
 
     @classmethod
     def of_record(cls, record: Record, name: str) -> CurrentRun:
@@ -188,4 +190,5 @@ def read_run(request: Any) -> CurrentRun | None:
         attempt=attempt if isinstance(attempt, int) else 1,
         token=token,
         previous_success=from_ms(previous) if isinstance(previous, int) else None,
+        prefix=header.prefix,
     )

@@ -16,12 +16,13 @@ from celery.worker import state
 from celery_legion.command import TASK
 from celery_legion.context import Context
 from celery_legion.control import in_line
-from celery_legion.errors import StoreUnavailableError
+from celery_legion.errors import StoreError, StoreUnavailableError
 from celery_legion.header import KEY, Header, HeaderError
 from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.commands import forgery
 from celery_legion.worker.current import begun_header, raw_header
+from celery_legion.worker.keyspace import ForeignRunError, Keyspace
 from celery_legion.worker.prefetch import Prefetch
 from celery_legion.worker.requests import put_back, reserve, running_other, schedule
 from celery_legion.worker.slots import wait_for_slot
@@ -72,6 +73,8 @@ class Gate:
         self.consumer: Any = None
         self.kill_later: Callable[[float, Any, int, Any], object] = lambda *_: None
         self.receive: Callable[[], object] = lambda: None
+        self.hurry: Callable[[], object] = lambda: None
+        self.keyspace = Keyspace(context, begun, min(PATIENCE, context.config.store_timeout))
         self._silent_until = 0.0
         self._silent = False
         self._qos: Any = None
@@ -107,7 +110,13 @@ class Gate:
         if passage is None:
             passage = request.passage = Passage()
         wait_for_slot(self.consumer.pool)
-        answer = self._ask(request, header, passage)
+        try:
+            ours = self._is_ours(request, header)
+        except ForeignRunError as exc:
+            logger.error("Run %s of job %s is not executed: %s", *_named(request, header), exc)
+            self._drop(request)
+            return True
+        answer = self._ask(request, header, passage) if ours else self._wait_out(PAUSE)
         match answer.admission:
             case Admission.GO:
                 passage.token = answer.token
@@ -135,6 +144,23 @@ class Gate:
             return None
         job = self.context.registry.find(str(raw.get("job")))
         return None if job is None or job.action.command is None else f"({job.action.readable!r},)"
+
+    def _is_ours(self, request: Any, header: Header) -> bool:
+        """Whether the run may be asked for now.
+
+        Raises:
+            ForeignRunError: It is a run of another app's.
+        """
+        before = self.context.config.key_prefix
+        try:
+            served = self.keyspace.serves(request.id, header.prefix)
+        except StoreError as exc:
+            logger.warning("Run %s of job %s does not begin for now: %s", *_named(request, header), in_line(exc))
+            return False
+        if self.context.config.key_prefix != before:
+            self.store = self.context.fresh_store(self.keyspace.patience)
+            self.hurry()
+        return served
 
     def _ask(self, request: Any, header: Header, passage: Passage) -> Answer:
         clock = self.context.clock

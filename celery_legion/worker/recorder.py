@@ -83,6 +83,7 @@ class Recorder:
         run = read_run(task.request) if self._ours(task) else None
         if run is None:
             return
+        self.context.serve(run.prefix or self.context.config.key_prefix)
         setattr(task.request, STARTED, self.context.clock.now())
         setattr(task.request, EXECUTION, Execution.begin(run, task.request))
         if self.begun is not None and self.backlog is not None and self.backlog.here:

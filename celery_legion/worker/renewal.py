@@ -93,7 +93,8 @@ class Renewer:
             closing = self._closing
             if self.interrupter.act_due():
                 self._hurried = True
-            pause = 0.0 if self._hurried else max(0.0, next_beat - time.monotonic())
+            # A silent store is asked for itself: that nothing had to be delivered is no answer.
+            pause = 0.0 if self._hurried or self._silent else max(0.0, next_beat - time.monotonic())
             try:
                 self._deliver(everything=closing)
                 self._note_launches()
@@ -111,7 +112,7 @@ class Renewer:
                     next_beat = max(next_beat, time.monotonic() + self.idling.span)
                     pause = self.idling.span
                 pause = min(pause, max(0.0, glance_at - time.monotonic()))
-                if self._silent:
+                if self._silent and not closing:
                     self._silent = False
                     logger.info("The store answers again: leases are renewed")
                 for due in (self.backlog.due_in(), self.interrupter.due_in()):

@@ -52,6 +52,7 @@ class WorkerStep(StartStopStep):
         self.gate = Gate(self.context, self.context.fresh_store(patience), begun)
         self.gate.consumer = consumer
         self.gate.kill_later = self.renewer.kill_later
+        self.gate.hurry = self.renewer.hurry
         self.gate.receive = self.renewer.idling.receive
         _gates.add(self.gate)
         self._wrap(consumer, Guard(self.gate, recorder))

@@ -13,7 +13,8 @@ from celery_legion import Legion, current_run, scheduled
 from tests.acceptance.names import LONG_NAME
 
 env = os.environ
-app = Celery("acceptance", broker=env["LEGION_TEST_BROKER"], backend=env.get("LEGION_TEST_RESULTS") or None)
+NAME = env.get("LEGION_TEST_NAME", "acceptance")
+app = Celery(NAME, broker=env["LEGION_TEST_BROKER"], backend=env.get("LEGION_TEST_RESULTS") or None)
 app.conf.update(
     legion_store_url=env["LEGION_TEST_STORE"],
     legion_leader_lease=float(env.get("LEGION_TEST_LEASE", "5")),

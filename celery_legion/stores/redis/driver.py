@@ -73,10 +73,10 @@ class RedisStore(Inbox, Reading):
         serial: int = 0,
     ) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
-        said = (info.app, info.fingerprint, info.host, info.pid, _ms(done), serial, int(info.guarded))
+        said = (info.app, info.fingerprint, info.host, info.pid, _ms(done), serial, int(info.guarded), info.place)
         answer = self._run("pulse", (owner, span_ms(ttl), since, limit, *said))
         epoch, *record, left, version, changes, inbox, owed, at, last = answer
-        lead_owner, lead_epoch, app, fingerprint, host, pid, claimed, guarded = record
+        lead_owner, lead_epoch, app, fingerprint, host, pid, claimed, guarded, place = record
         lead = Lead(
             owner=lead_owner,
             epoch=number(lead_epoch),
@@ -86,6 +86,7 @@ class RedisStore(Inbox, Reading):
                 host=host or "",
                 pid=number(pid),
                 guarded=guarded != "0",
+                place=place or "",
             ),
             expires_in=timedelta(milliseconds=max(0, int(left))),
             done=moment(claimed),

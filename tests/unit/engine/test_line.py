@@ -185,6 +185,10 @@ def test_sentinels_are_one_broker_and_each_is_asked_once() -> None:
         ("redis", {}, {"socket_timeout": 4.0, "socket_connect_timeout": 4.0}),
         ("redis", {"socket_timeout": 1}, {"socket_timeout": 1, "socket_connect_timeout": 4.0}),
         ("redis", {"socket_timeout": 9}, {"socket_timeout": 4.0, "socket_connect_timeout": 4.0}),
+        *(
+            ("redis", {"socket_timeout": value}, {"socket_timeout": 4.0, "socket_connect_timeout": 4.0})
+            for value in (0, -1, float("inf"), float("nan"), "5", None)
+        ),
         ("amqp", None, {"read_timeout": 4.0, "write_timeout": 4.0, "confirm_publish": True}),
         ("SQS", {"region": "x"}, {}),
     ],

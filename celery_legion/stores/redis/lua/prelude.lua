@@ -2,7 +2,7 @@
 -- acts that several verbs share. KEYS[1] is the prefix under one hash tag,
 -- "{legion:shop}:"; every key of the app lies under it:
 --
---   lead                hash    the leader: owner, epoch, app, print, host, pid, done (expires with its lease)
+--   lead                hash    the leader: owner, epoch, app, print, host, pid, place, done (expires with its lease)
 --   epoch, token        int     counters of take-overs and of begun attempts
 --   schedulers          zset    owner -> lease end; scheduler: hash owner -> JSON
 --   marks               hash    job -> "fire ms|owner|verdict|holder" of the last accounted fire
