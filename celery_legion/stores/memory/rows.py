@@ -70,7 +70,7 @@ class Run:
 
     @property
     def closed(self) -> bool:
-        """Whether its record changes no more, unless it expired in its queue and begins after all."""
+        """Whether its record changes no more, unless it begins after all (:attr:`over`)."""
         return self.state.terminal or self.reason == Reason.UNWATCHED
 
     @property
@@ -85,8 +85,11 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """Whether it has ended for good: one that expired in its queue may still begin."""
-        return self.closed and not (self.state is State.EXPIRED and self.reason == Reason.QUEUE)
+        """Whether it has ended for good: one that expired in its queue, or was not sent at once, may still begin."""
+        return self.closed and (self.state, self.reason) not in (
+            (State.EXPIRED, Reason.QUEUE),
+            (State.SKIPPED, Reason.NOT_SENT),
+        )
 
     def record(self) -> Record:
         """Return what the ledger says of it."""
