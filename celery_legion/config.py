@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from enum import StrEnum
-from typing import Any
+from enum import Enum, StrEnum
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from celery_legion.duration import DurationError, parse_duration
@@ -19,8 +19,8 @@ from celery_legion.triggers.zones import get_zone
 from celery_legion.url import safe_url
 
 PREFIX = "legion_"
-REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
-SECURED = {"redis": "rediss", "valkey": "valkeys"}
+REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "redis+socket")
+SECURED = {"redis": "rediss", "rediss": "rediss", "valkey": "valkeys", "valkeys": "valkeys"}
 UNSAFE = re.compile(r"[{}\[\]*?^\\\s]")
 """What no key prefix may hold: braces are the hash tag's, the others would make a pattern of it in a server's ACL."""
 
@@ -238,8 +238,18 @@ def _secured(url: str, use_ssl: Any) -> str:
         return url
     query = dict(parse_qsl(parts.query))
     for key, value in (use_ssl if isinstance(use_ssl, Mapping) else {}).items():
-        query.setdefault(str(key), CERTIFICATE_CHECKS.get(value, str(value)) if key == "ssl_cert_reqs" else str(value))
+        if value is not None or key == "ssl_cert_reqs":
+            query.setdefault(str(key), _as_parameter(str(key), value))
     return urlunsplit(parts._replace(scheme=SECURED[parts.scheme], query=urlencode(query)))
+
+
+def _as_parameter(key: str, value: object) -> str:
+    """Return one of the values of ``use_ssl`` as text in a URL: numbers of the ssl module by their names."""
+    if key == "ssl_cert_reqs":
+        return "none" if value is None else CERTIFICATE_CHECKS.get(cast(Any, value), str(value))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ",".join(_as_parameter(key, one) for one in value)
+    return value.name if isinstance(value, Enum) else str(value)
 
 
 def _duration(setting: str, value: object) -> timedelta:

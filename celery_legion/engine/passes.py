@@ -56,7 +56,7 @@ class Engine:
         self._info: SchedulerInfo | None = None
         self._reap_at = self._unsent_at = 0.0
         self._silent_since: float | None = None
-        self._complain_at = 0.0
+        self._complain_at = self._broken_at = 0.0
         self._closed = False
 
     @property
@@ -86,8 +86,7 @@ class Engine:
             self._stand_down()
             return LONGEST_WAIT
         finally:
-            if (failure := self._dispatcher.delivery.take_failure()) is not None:
-                logger.error("%s; claimed runs wait, next try in %.0f s", failure, self._dispatcher.delivery.retry_in)
+            self._report_broker()
 
     def wait(self, seconds: float) -> None:
         """Wait until nudged, or for *seconds*."""
@@ -268,6 +267,15 @@ class Engine:
             self._complain_at = 0.0
         self._say(logging.ERROR, "%s; nothing is sent until it answers", exc)
         return LONGEST_WAIT
+
+    def _report_broker(self) -> None:
+        """Log that the broker fails: at once, and while it does, at most twice a minute."""
+        delivery, clock = self._dispatcher.delivery, self.context.clock.monotonic()
+        if (failure := delivery.take_failure()) is not None and clock >= self._broken_at:
+            self._broken_at = clock + COMPLAIN_EVERY
+            logger.error("%s; claimed runs wait, next try in %.0f s", failure, delivery.retry_in)
+        elif not delivery.stuck:
+            self._broken_at = 0.0
 
     def _say(self, level: int, text: str, *args: object) -> None:
         """Log what holds for a while, at most twice a minute."""

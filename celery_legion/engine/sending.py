@@ -9,12 +9,10 @@ from amqp.serialization import dumps as amqp_dumps
 from kombu.exceptions import KombuError, OperationalError
 from kombu.utils import json as kombu_json
 
+from celery_legion.engine.bounds import AMQP
 from celery_legion.engine.dispatch import Draft
 
 json: Any = kombu_json
-
-AMQP = ("amqp", "py-amqp")
-"""Drivers that confirm each message, and return those that reach no queue."""
 
 CHOOSY = ("direct", "topic")
 """Exchanges that drop what they have no queue for."""
@@ -58,6 +56,14 @@ class Sending:
             UnroutableError: No queue is bound there.
             Exception: Whatever the transport raises; :meth:`blames_broker` says whose it is.
         """
+        # A producer whose transport knows no time-outs has a thread for them.
+        run = getattr(self.producer, "run", None)
+        if run is None:
+            self._send(draft)
+        else:
+            run(self._send, draft)
+
+    def _send(self, draft: Draft) -> None:
         if self._publish(draft):
             return
         # Somebody has deleted a queue that this connection knows as declared: one with x-expires ends by itself.

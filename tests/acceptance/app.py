@@ -25,6 +25,8 @@ app.conf.update(
     result_expires=None,
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
+if "LEGION_TEST_MASTER" in env:
+    app.conf.broker_transport_options = {"master_name": env["LEGION_TEST_MASTER"]}
 legion = Legion(app)
 
 

@@ -24,9 +24,12 @@ from redis.retry import Retry
 from celery_legion.errors import ConfigurationError, StoreError, StoreUnavailableError
 from celery_legion.stores.base import StoreOptions
 from celery_legion.stores.redis import scripts
+from celery_legion.stores.redis.address import Address, AddressError
 from celery_legion.url import safe_url
 
 SILENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+
+SETTING = "the store's URL (legion_store_url, else the broker's)"
 
 OBJECTS = frozenset(
     {"command_packer", "event_dispatcher", "redis_connect_func", "retry", "socket_keepalive_options", "socket_type"}
@@ -57,6 +60,7 @@ class Connection:
             ConfigurationError: The URL has an option that redis-py does not take, or not with its value.
         """
         try:
+            self._address = Address.of(self.options.url)
             pool = self._new_pool()
             options = pool.connection_kwargs
             pool.connection_class(**options).encoder.encode("text")
@@ -64,12 +68,12 @@ class Connection:
                 raise TypeError
             if any(options.get(name, 0) < 0 for name in POSITIVE):
                 raise ValueError
+        except AddressError as exc:
+            raise ConfigurationError(SETTING, f"a URL that can be used ({exc})", self.name) from None
         except (TypeError, ValueError, LookupError, AttributeError, RedisError):
             # The error's own text may show a value, which may be a password at a wrong place.
             expected = "a URL with no options but those of redis-py's Connection, each with a value that it takes"
-            raise ConfigurationError(
-                "the store's URL (legion_store_url, else the broker's)", expected, self.name
-            ) from None
+            raise ConfigurationError(SETTING, expected, self.name) from None
 
     @property
     def client(self) -> Any:
@@ -81,21 +85,20 @@ class Connection:
         return client
 
     def _new_pool(self) -> ConnectionPool:
-        url = self.options.url
-        if url.startswith("valkey"):
-            url = "redis" + url[len("valkey") :]
+        address = self._address
         seconds = self.options.timeout.total_seconds()
         # One retry, and only for a connection that broke: a pooled one may be older than the
         # server's last restart. A server that is silent has had its time.
         return ConnectionPool.from_url(
-            url,
+            address.url,
             decode_responses=True,
             encoding_errors="replace",
             protocol=2,
             socket_timeout=seconds,
             socket_connect_timeout=seconds,
-            socket_keepalive=True,
             retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+            **({} if address.is_socket else {"socket_keepalive": True}),
+            **address.options,
         )
 
     def run(self, verb: str, args: Sequence[str | int]) -> Any:

@@ -24,7 +24,8 @@ class Line:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.driver_type = server.driver
+        self.driver_type = self.transport_cls = server.driver
+        self.alt = ()
         self.transport = self.connection = self.client = self
         self.connected = True
         self.events: dict[str, set[Any]] = defaultdict(set)
@@ -100,11 +101,8 @@ class Server:
         self.amqp = self
         self.queues: dict[str, Any] = {}
 
-    def connection_for_write(self, **options: Any) -> Line:
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Line:
         return Line(self)
-
-    def send_task_message(self, confirm_timeout: float) -> None:
-        """Only its parameters are looked at."""
 
 
 class Bench:
