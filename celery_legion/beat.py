@@ -138,7 +138,9 @@ class Scheduler(beat.Scheduler):
         self.apply_entry(entry, producer=producer)
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
-        """Send one entry. How a dispatch went is written on it, and the engine says so in a line.
+        """Make one entry's message. How a dispatch went is written on it, and the engine says so in a line.
+
+        The engine's producer keeps the message, and sends it afterwards.
 
         Celery's ``apply_entry`` would log each error with its whole stack, and swallow it: a broker's outage would fill
         the log.
@@ -155,7 +157,7 @@ class Scheduler(beat.Scheduler):
                 return None
             raise beat.SchedulingError(f"job {entry.name} could not be sent: {exc}") from exc
         if dispatch is not None:
-            dispatch.accepted = True
+            dispatch.result = result
         return result
 
     def _apply(self, entry: Any, producer: Any, **kwargs: Any) -> Any:

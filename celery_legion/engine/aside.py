@@ -78,20 +78,20 @@ class Aside:
 
 
 class BoundedProducer:
-    """A producer whose ``publish`` returns in time; all else is the producer's own."""
+    """A producer with which calls return in time by :meth:`run`; all else is the producer's own."""
 
     def __init__(self, producer: Any, aside: Aside, seconds: float) -> None:
         self._producer = producer
         self._aside = aside
         self._seconds = seconds
 
-    def publish(self, *args: Any, **kwargs: Any) -> Any:
-        """Publish as the producer does.
+    def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Return what *function* returns, which may use the producer, its channel and connection.
 
         Raises:
-            HangsError: It takes too long; whether the message was sent is unknown.
+            HangsError: It takes too long; whether a message was sent is unknown.
         """
-        return self._aside.call(self._seconds, self._producer.publish, *args, **kwargs)
+        return self._aside.call(self._seconds, function, *args)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from celery_legion.engine.aside import Aside, BoundedProducer, HangsError
 from celery_legion.engine.batching import unbatched
-from celery_legion.engine.bounds import AMQP, is_bounded, sentinel_options, transport_options
+from celery_legion.engine.bounds import is_bounded, sentinel_options, transport_options
 from celery_legion.engine.roll_call import ANSWERS_WITHIN, call_roll
 from celery_legion.engine.servers import Servers
 
@@ -39,8 +38,6 @@ class Line:
         self._timeout = timeout.total_seconds()
         self._monotonic = monotonic
         self.connection: Any = None
-        self.publishing: Mapping[str, Any] = {}
-        """What the options of each message need besides, for the connection's transport."""
         self.name = ""
         """The broker's URL without its password, those of all if each was tried."""
         self._producer: Any = None
@@ -152,7 +149,6 @@ class Line:
 
     def _connect(self, seconds: float) -> None:
         self.connection, driver = self._new_connection(seconds)
-        self.publishing = self._publishing(driver)
         if is_bounded(driver):
             self._producer = self._new_producer(self.connection)
         else:
@@ -186,11 +182,6 @@ class Line:
             return aside.call(self._timeout + ANSWERS_WITHIN, call_roll, self._app, connection)
         finally:
             aside.leave(lambda: None)
-
-    def _publishing(self, driver: str) -> Mapping[str, Any]:
-        # Before Celery 5.7 the option would end up among the message's properties.
-        accepts = "confirm_timeout" in inspect.signature(self._app.amqp.send_task_message).parameters
-        return {"confirm_timeout": self._timeout} if accepts and driver in AMQP else {}
 
     def _tell(self) -> None:
         """Say that messages go to another server than before."""

@@ -27,7 +27,8 @@ class RunStore(Protocol):
         message. Else GO (the store has lost it: it is written anew, and the mark moves up to it). The same delivery
         (``asker``) that asks again while its lease is alive gets the same GO with the same token. A ticket for another
         job than the run's, and one that must be known and is not, are REFUSED, and nothing changes. A run that was to
-        be interrupted when it was let go of ends as interrupted, and the answer is DUPLICATE.
+        be interrupted when it was let go of ends as interrupted, and the answer is DUPLICATE. A run that is
+        ``skipped(not_sent)`` may begin after all, too: its task has sent a message later than it was asked.
         """
         ...
 
@@ -68,7 +69,8 @@ class RunStore(Protocol):
         *token* must be the run's current one (0 for a run that never began, which is how revoked, expired and missed
         runs end). Releases the lock, or keeps it for ``outcome.dying``; writes the ledger; leaves ``id → done`` for
         the dedup age; owes the hooks that the run has for this end. An ended, unknown or re-begun run: False, and
-        nothing changes.
+        nothing changes. A run that was to be watched and cannot be ends as ``sent(unwatched)``, which also says when it
+        was sent: nothing of it begins any more.
         """
         ...
 

@@ -73,7 +73,7 @@ class Run:
 
     @property
     def closed(self) -> bool:
-        """Whether its record changes no more, unless it expired in its queue and begins after all."""
+        """Whether its record changes no more, unless it begins after all (:attr:`over`)."""
         return self.state.terminal or self.reason == Reason.UNWATCHED
 
     @property
@@ -93,8 +93,9 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """Whether it has ended for good: one that expired in its queue may still begin, and one whose retry is lost."""
-        return self.closed and not self.given_up and not (self.state is State.EXPIRED and self.reason == Reason.QUEUE)
+        """Whether it has ended for good: what expired in its queue or lost its retry has not."""
+        waits = (State.EXPIRED, Reason.QUEUE), (State.SKIPPED, Reason.NOT_SENT), (State.LOST, Reason.RETRY_LOST)
+        return self.closed and (self.state, self.reason) not in waits
 
     def record(self) -> Record:
         """Return what the ledger says of it."""

@@ -112,6 +112,9 @@ class Running(Ground):
         if not run.begun and not run.given_up and run.queue and not run.jumps:
             # A queue is first in, first out: what was sent before this run was claimed has left it.
             self.note_gone(run.queue, run.claimed_at, jumping=False)
+        if run.state is State.SKIPPED:
+            # Why nothing was sent is true no more.
+            run.error = None
         run.state, run.reason, run.ended_at, run.again = State.RUNNING, None, None, None
         run.term, run.retry_at = ticket.lease, None
         run.token, run.attempt = self.token, run.attempt + 1
@@ -218,6 +221,8 @@ class Running(Ground):
         run.error, run.hook_error = outcome.error or run.error, outcome.hook_error or run.hook_error
         if outcome.output:
             run.output, run.partial = outcome.output, False
+        if outcome.state is State.SENT:
+            run.sent_at = run.sent_at or self.moment
         dying = max(NOTHING, outcome.dying)
         self.finish(
             run,

@@ -218,7 +218,7 @@ def test_a_message_whose_publishing_hangs_is_left_behind(site: Site, monkeypatch
     monkeypatch.setattr(producer._producer, "publish", lambda *args, **kwargs: hanging.wait())
 
     with pytest.raises(HangsError):
-        producer.publish({})
+        producer.run(producer.publish, {})
     line.fail()
     assert line.producer() is not producer
     hanging.set()

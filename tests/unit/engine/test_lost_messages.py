@@ -200,7 +200,7 @@ def test_one_that_cannot_be_sent_again_is_not_ended_since_the_broker_had_it(
     clock.advance(LEASE)
     look(engine, clock)
 
-    assert "seems to be lost, and cannot be sent again: no JSON" in caplog.text
+    assert "seems to be lost, and cannot be sent again: TypeError: no JSON" in caplog.text
     assert history(store)[-1] == ("sent", None, 1)
 
 
