@@ -21,7 +21,7 @@ from celery_legion.header import KEY, Header, HeaderError
 from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.commands import forgery
-from celery_legion.worker.current import begun_header, raw_header
+from celery_legion.worker.current import begun_header, raw_header, retries_of
 from celery_legion.worker.requests import put_back, reserve, running_other, schedule
 
 logger = logging.getLogger(__name__)
@@ -37,9 +37,6 @@ FIRST_WAIT = 0.1
 
 HELD_LIMIT = 1000
 """How many waiting messages raise the prefetch count. Beyond it the broker keeps the rest."""
-
-MOST_RETRIES = 10**9
-"""What a message says beyond this is none of Celery's counting."""
 
 VISIBILITY = timedelta(hours=1)
 """What kombu's Redis transport takes for its visibility timeout when nothing is set."""
@@ -107,7 +104,12 @@ class Gate:
         match answer.admission:
             case Admission.GO:
                 passage.token = answer.token
-                request.request_dict[KEY] = begun_header(raw if isinstance(raw, dict) else {}, answer)
+                begun = begun_header(raw if isinstance(raw, dict) else {}, answer)
+                request.request_dict[KEY] = begun
+                nested = request.request_dict.get("headers")
+                if isinstance(nested, dict):
+                    # Celery sends these alone with a retry, where there are any.
+                    request.request_dict["headers"] = {**nested, KEY: begun}
                 self.begun.add(request, answer.token)
                 return False
             case Admission.WAIT:
@@ -163,14 +165,13 @@ class Gate:
 
     def _ticket(self, request: Any, header: Header, passage: Passage) -> Ticket:
         fields = request.request_dict
-        retries = fields.get("retries")
         return Ticket(
             id=request.id,
             job=header.job,
             fire_time=header.fire_time,
             kind=header.kind,
             worker=request.hostname,
-            retries=retries if type(retries) is int and 0 <= retries <= MOST_RETRIES else 0,
+            retries=retries_of(raw_header(fields), fields.get("retries")),
             redelivered=bool((request.delivery_info or {}).get("redelivered")),
             late=bool(request.task.acks_late),
             lock=header.lock,

@@ -23,6 +23,7 @@ from celery_legion.worker.current import raw_header
 from celery_legion.worker.idling import Idling
 from celery_legion.worker.interrupting import Interrupter
 from celery_legion.worker.requests import limited_requests, scheduled_requests, snapshot
+from celery_legion.worker.succession import read_part
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +192,11 @@ class Renewer:
     def _queued(self) -> set[str]:
         held = snapshot(state.reserved_requests) + snapshot(scheduled_requests) + limited_requests(self.consumer)
         app = self.context.app
-        return {request.id for request in held if request.app is app and raw_header(request.request_dict) is not None}
+        ours = [request for request in held if request.app is app]
+        parts = [part for request in ours if (part := read_part(request.request_dict)) is not None]
+        return {request.id for request in ours if raw_header(request.request_dict) is not None} | {
+            part.run_id for part in parts
+        }
 
     def _concede(self, run: Begun) -> None:
         """Give up a run that the store no longer takes for ours: it is ended where another may run in its place."""
