@@ -65,8 +65,8 @@ class RunStore(Protocol):
 
         *token* must be the run's current one (0 for a run that never began, which is how revoked, expired and missed
         runs end). Releases the lock, or keeps it for ``outcome.dying``; writes the ledger; leaves ``id → done`` for
-        the dedup age; owes the hooks that the run has for this end. An ended, unknown or re-begun run: False, and
-        nothing changes.
+        the dedup age; owes the hooks that the run has for this end. ``sent(unwatched)`` is such an end, too: a worker
+        has its message, and cannot report on it. An ended, unknown or re-begun run: False, and nothing changes.
         """
         ...
 

@@ -67,6 +67,7 @@ class Gate:
         self.consumer: Any = None
         self.kill_later: Callable[[float, Any, int, Any], object] = lambda *_: None
         self.receive: Callable[[], object] = lambda: None
+        self.making: Callable[[Any], object] | None = None
         self._silent_until = 0.0
         self._silent = False
         self._qos: Any = None

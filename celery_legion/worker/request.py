@@ -35,6 +35,8 @@ class GuardedRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.gate.receive()
+        if self.gate.making is not None:
+            self.gate.making(self)
         readable = self.gate.readable(self) if self.guarded else None
         if readable is not None:
             # What monitors show. The message itself says nothing of the command.

@@ -19,6 +19,7 @@ from celery_legion.worker.gate import PATIENCE, Gate
 from celery_legion.worker.remote import renewers
 from celery_legion.worker.renewal import Renewer
 from celery_legion.worker.request import Guard
+from celery_legion.worker.strategies import Strategies
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class WorkerStep(StartStopStep):
         self.gate.kill_later = self.renewer.kill_later
         self.gate.receive = self.renewer.idling.receive
         _gates.add(self.gate)
-        self._wrap(consumer, Guard(self.gate, recorder))
+        self._wrap(consumer, Guard(self.gate, recorder), Strategies(self.gate, self.backlog.put))
 
     def _check(self) -> None:
         """End the worker with one line where a setting cannot work."""
@@ -61,13 +62,14 @@ class WorkerStep(StartStopStep):
             logger.critical("%s", exc)
             raise SystemExit(exc.exit_code) from exc
 
-    def _wrap(self, consumer: Any, guard: Guard) -> None:
+    def _wrap(self, consumer: Any, guard: Guard, strategies: Strategies) -> None:
         """Guard the tasks each time the consumer builds its strategies, which hold on to the Request classes."""
         update_strategies = consumer.update_strategies
 
         def update_guarded() -> None:
             guard.apply(consumer.app.tasks)
             update_strategies()
+            strategies.follow(consumer)
 
         consumer.update_strategies = update_guarded
 

@@ -10,10 +10,12 @@ import sys
 import time
 from typing import Any
 
-from celery import Celery, chain, chord, current_task, group
+from celery import Celery, Task, chain, chord, current_task, group
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.schedules import crontab
+from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_task_logger
+from celery.worker.request import create_request_cls
 
 from celery_legion import Legion, current_run
 from celery_legion.worker import CurrentRun
@@ -245,6 +247,42 @@ def canvas(form: str) -> Any:
 def replaced_by(self: Any, form: str) -> Any:
     note("start")
     return self.replace(canvas(form))
+
+
+class Collecting(Task):
+    """Passes the gate by, as tasks that are executed together do: a strategy of its own collects their messages."""
+
+    abstract = True
+
+    def Strategy(self, task: Any, app: Celery, consumer: Any) -> Any:  # noqa: N802
+        make = create_request_cls(symbol_by_name(task.Request), task, consumer.pool, consumer.hostname, None, app=app)
+
+        def receive(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **_: Any) -> None:
+            request = make(
+                message,
+                on_ack=ack,
+                on_reject=reject,
+                task=task,
+                app=app,
+                hostname=consumer.hostname,
+                body=message.body,
+                headers=message.headers,
+                decoded=False,
+                utc=True,
+                connection_errors=consumer.connection_errors,
+            )
+            consumer.timer.call_after(0.5, execute, (request,))
+
+        def execute(request: Any) -> None:
+            note("collected", run=request.id)
+            request.acknowledge()
+
+        return receive
+
+
+@app.task(base=Collecting)
+def collect() -> None:
+    raise AssertionError("it is not executed by itself")
 
 
 @app.task
