@@ -17,6 +17,7 @@ from celery_legion.job import CatchUp, Overlap
 from celery_legion.triggers.errors import TriggerError
 from celery_legion.triggers.zones import get_zone
 from celery_legion.url import safe_url
+from celery_legion.visibility import visibility_of
 
 PREFIX = "legion_"
 REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
@@ -25,8 +26,6 @@ UNSAFE = re.compile(r"[{}\[\]*?^\\\s]")
 """What no key prefix may hold: braces are the hash tag's, the others would make a pattern of it in a server's ACL."""
 
 CERTIFICATE_CHECKS = {ssl.CERT_NONE: "none", ssl.CERT_OPTIONAL: "optional", ssl.CERT_REQUIRED: "required"}
-VISIBILITY = timedelta(hours=1)
-"""How long kombu's Redis transport waits before it delivers a message again, when nothing else is set."""
 
 
 class Secret:
@@ -80,7 +79,7 @@ class Config:
         values = read_settings(app)
         values.setdefault("timezone", app_timezone(app))
         values.setdefault("key_prefix", f"legion:{UNSAFE.sub('_', app_name(app))}")
-        values.setdefault("dedup_age", max(timedelta(days=1), 2 * _visibility(app)))
+        values.setdefault("dedup_age", max(timedelta(days=1), 2 * visibility_of(app).span))
         if "store_url" not in values:
             values["store_url"] = _find_store(app)
         config = cls(**values)
@@ -189,14 +188,6 @@ def _written(app: Any) -> dict[str, tuple[str, Any]]:
 def _like(key: str, name: str) -> list[str]:
     start = key.removesuffix(name)
     return [start + known for known in PARSERS]
-
-
-def _visibility(app: Any) -> timedelta:
-    value = (app.conf.broker_transport_options or {}).get("visibility_timeout")
-    try:
-        return VISIBILITY if value is None else parse_duration(value)
-    except DurationError:
-        return VISIBILITY
 
 
 def _find_store(app: Any) -> str:

@@ -16,7 +16,8 @@ class RunStore(Protocol):
     def begin(self, ticket: Ticket) -> Answer:
         """Say whether a message may run now.
 
-        Ended → DUPLICATE (``expired(queue)`` and ``lost(retry_lost)`` may begin after all). Same retries, lease alive,
+        Ended → DUPLICATE (``expired(queue)``, ``lost(retry_lost)`` and a
+        ``lost(process_lost)`` acknowledged late may begin after all). Same retries, lease alive,
         acknowledged early and accepted → DUPLICATE. Any other message of a run whose lease is alive → WAIT. A parked
         retry whose number this is, lease gone or handed back, or not yet begun → GO with the next attempt and a new
         token, if the lock allows: a holder that has not begun loses it and becomes ``skipped(superseded)``; when only

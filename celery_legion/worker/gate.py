@@ -19,6 +19,7 @@ from celery_legion.control import in_line
 from celery_legion.errors import StoreUnavailableError
 from celery_legion.header import KEY, Header, HeaderError
 from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
+from celery_legion.visibility import unrenewed, visibility_of
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.commands import forgery
 from celery_legion.worker.current import begun_header, raw_header, retries_of
@@ -35,11 +36,11 @@ PAUSE = 5.0
 FIRST_WAIT = 0.1
 """Seconds that a message waits first; they double up to what the store says. A retry overtakes its end by little."""
 
+MOMENT = timedelta(seconds=1)
+"""The longest that a store lets a message wait until it asks again."""
+
 HELD_LIMIT = 1000
 """How many waiting messages raise the prefetch count. Beyond it the broker keeps the rest."""
-
-VISIBILITY = timedelta(hours=1)
-"""What kombu's Redis transport takes for its visibility timeout when nothing is set."""
 
 
 @dataclass(slots=True)
@@ -74,9 +75,11 @@ class Gate:
         self._held = 0
         config = context.config
         self._lease = config.run_lease
-        options = context.app.conf.broker_transport_options or {}
-        seconds = options.get("visibility_timeout")
-        self._visibility = VISIBILITY if seconds is None else timedelta(seconds=float(seconds))
+        visibility = visibility_of(context.app)
+        if visibility.problem is not None:
+            logger.warning("broker_transport_options: %s", visibility.problem)
+        self._visibility = visibility.span
+        self._unrenewed = unrenewed(context.app)
 
     def refuses(self, request: Any) -> bool:
         """Return whether *request* shall not be executed now; it is then acknowledged or waits.
@@ -195,6 +198,10 @@ class Gate:
         if not self._silent:
             seconds = min(seconds, FIRST_WAIT * 2 ** min(passage.waits, 10))
             passage.waits += 1
+        if self._unrenewed is not None and passage.waits * MOMENT > self._visibility:
+            text = "Run %s has waited for longer than its broker hides its message, which comes again as a copy; %s"
+            logger.warning(text, in_line(request.id), self._unrenewed)
+            self._unrenewed = None
         consumer = self.consumer
         state.reserved_requests.discard(request)
         qos = self._raise_prefetch(consumer.qos)

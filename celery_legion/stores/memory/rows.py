@@ -87,12 +87,13 @@ class Run:
 
     @property
     def given_up(self) -> bool:
-        """Whether it is lost with its retry, which may still turn up."""
-        return self.state is State.LOST and self.reason == Reason.RETRY_LOST
+        """Whether it is lost with a message that may still turn up: a retry's, or one that was not acknowledged."""
+        unacknowledged = self.late and self.reason == Reason.PROCESS_LOST
+        return self.state is State.LOST and (self.reason == Reason.RETRY_LOST or unacknowledged)
 
     @property
     def over(self) -> bool:
-        """Whether it has ended for good: one that expired in its queue may still begin, and one whose retry is lost."""
+        """Whether it has ended for good: one that expired in its queue may still begin, and a given up one."""
         return self.closed and not self.given_up and not (self.state is State.EXPIRED and self.reason == Reason.QUEUE)
 
     def record(self) -> Record:
