@@ -18,6 +18,7 @@ from celery_legion.triggers.errors import TriggerError
 from celery_legion.triggers.zone_object import zone_name
 from celery_legion.triggers.zones import get_zone
 from celery_legion.url import safe_url
+from celery_legion.visibility import visibility_of
 
 PREFIX = "legion_"
 REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "redis+socket")
@@ -34,9 +35,6 @@ MEMORY = "memory://"
 
 LONGEST, MOST = timedelta(days=36_500), 10**9
 """A century and a billion: beyond, moments leave the calendar, and numbers what a store can count in."""
-
-VISIBILITY = timedelta(hours=1)
-"""How long kombu's Redis transport waits before it delivers a message again, when nothing else is set."""
 
 
 class Secret:
@@ -90,7 +88,7 @@ class Config:
         values = read_settings(app)
         values.setdefault("timezone", app_timezone(app))
         values.setdefault("key_prefix", f"legion:{UNSAFE.sub('_', app_name(app))}")
-        values.setdefault("dedup_age", max(timedelta(days=1), 2 * _visibility(app)))
+        values.setdefault("dedup_age", max(timedelta(days=1), 2 * visibility_of(app).span))
         if "store_url" not in values:
             values["store_url"] = _find_store(app)
         config = cls(**values)
@@ -212,16 +210,6 @@ def _written(app: Any) -> dict[str, tuple[str, Any]]:
 def _like(key: str, name: str) -> list[str]:
     start = key.removesuffix(name)
     return [start + known for known in PARSERS]
-
-
-def _visibility(app: Any) -> timedelta:
-    value = (app.conf.broker_transport_options or {}).get("visibility_timeout")
-    try:
-        visibility = VISIBILITY if value is None else parse_duration(value)
-    except DurationError:
-        visibility = LONGEST
-    # One without an end means that nothing is delivered again.
-    return visibility if visibility < LONGEST else VISIBILITY
 
 
 def _find_store(app: Any) -> str:

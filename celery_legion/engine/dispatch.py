@@ -112,6 +112,9 @@ class Dispatch:
         options: dict[str, Any] = deepcopy(dict(self.message.options))
         headers = dict(options.get("headers") or {})
         headers["celery_beat_task"] = True
+        if self.message.task != hook.TASK:
+            # What result backends note as the name of what sends a task on schedule.
+            headers.setdefault("periodic_task_name", self.job)
         if self.header is not None:
             headers[KEY] = self.header.dump()
         options["headers"] = headers

@@ -16,7 +16,8 @@ class RunStore(Protocol):
     def begin(self, ticket: Ticket) -> Answer:
         """Say whether a message may run now.
 
-        Ended → DUPLICATE (``expired(queue)`` and ``lost(retry_lost)`` may begin after all). Same retries, lease alive,
+        Ended → DUPLICATE (``expired(queue)``, ``lost(retry_lost)`` and a
+        ``lost(process_lost)`` acknowledged late may begin after all). Same retries, lease alive,
         acknowledged early and accepted → DUPLICATE. Any other message of a run whose lease is alive → WAIT. A parked
         retry whose number this is, lease gone or handed back, or not yet begun → GO with the next attempt and a new
         token, if the lock allows: a holder that has not begun loses it and becomes ``skipped(superseded)``; when only
@@ -69,8 +70,8 @@ class RunStore(Protocol):
         *token* must be the run's current one (0 for a run that never began, which is how revoked, expired and missed
         runs end). Releases the lock, or keeps it for ``outcome.dying``; writes the ledger; leaves ``id → done`` for
         the dedup age; owes the hooks that the run has for this end. An ended, unknown or re-begun run: False, and
-        nothing changes. A run that was to be watched and cannot be ends as ``sent(unwatched)``, which also says when it
-        was sent: nothing of it begins any more.
+        nothing changes. A run that was to be watched and cannot be, as its scheduler or the worker that has its message
+        finds, ends as ``sent(unwatched)``, which also says when it was sent: nothing of it begins any more.
         """
         ...
 

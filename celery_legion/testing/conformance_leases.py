@@ -345,6 +345,20 @@ class HandBackConformance(Case):
         clock.advance(2 * self.tick)
         assert [ended.id for ended in store.reap(10)] == ["short-1"]
 
+    @pytest.mark.parametrize("late", [False, True])
+    def test_a_lost_run_goes_on_if_its_message_was_not_acknowledged_and_turns_up(
+        self, store: Store, clock: Advancing, late: bool
+    ) -> None:
+        know(store)
+        dispatch(store, fire(1))
+        asked = replace(ticket(fire(1)), late=late, lease=self.tick, visibility=self.tick)
+        start(store, asked)
+        clock.advance(3 * self.tick)
+        assert [verdict_of(ended) for ended in store.reap(10)] == [(State.LOST, "process_lost")]
+        answer = store.begin(replace(asked, asker="delivery-2", redelivered=True))
+        assert answer.admission is (Admission.GO if late else Admission.DUPLICATE)
+        assert record(store, fire(1)).attempt == 1 + late
+
     def test_the_worker_is_forgotten(self, store: Store) -> None:
         attend(store, "celery", name="worker-1")
         attend(store, "celery", name="worker-2")

@@ -19,6 +19,12 @@ from celery_legion.stores.base import Answer
 TOKEN, ATTEMPT, PREVIOUS = "token", "attempt", "previous"
 """What a begun run's header carries on its way to the pool, besides what was sent."""
 
+PAST = "past"
+"""In the header of what a task was replaced by: how many retries of the run lie before its message's own count."""
+
+MOST_RETRIES = 10**9
+"""What a message says beyond this is none of Celery's counting."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentRun:
@@ -163,6 +169,17 @@ def begun_header(raw: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         ATTEMPT: answer.attempt,
         PREVIOUS: None if previous is None else to_ms(previous),
     }
+
+
+def counted(number: object) -> int:
+    """Return a count that a message carries, 0 for what is none."""
+    return number if type(number) is int and 0 <= number <= MOST_RETRIES else 0
+
+
+def retries_of(raw: object, retries: object) -> int:
+    """Return which retry of its run a message is, by its header and its own count."""
+    past = raw.get(PAST) if isinstance(raw, Mapping) else None
+    return counted(past) + counted(retries)
 
 
 def read_token(raw: object) -> int:

@@ -26,6 +26,7 @@ from celery_legion.worker.interrupting import Interrupter
 from celery_legion.worker.onlooker import Onlooker
 from celery_legion.worker.receipts import Receipts
 from celery_legion.worker.requests import limited_requests, scheduled_requests, snapshot
+from celery_legion.worker.succession import read_part
 
 logger = logging.getLogger(__name__)
 
@@ -207,8 +208,10 @@ class Renewer:
     def _queued(self) -> set[str]:
         held = snapshot(state.reserved_requests) + snapshot(scheduled_requests) + limited_requests(self.consumer)
         app = self.context.app
-        ours = {request.id for request in held if request.app is app and raw_header(request.request_dict) is not None}
-        return ours.union(self.receipts.held())
+        ours = [request for request in held if request.app is app]
+        parts = [part for request in ours if (part := read_part(request.request_dict)) is not None]
+        guarded = {request.id for request in ours if raw_header(request.request_dict) is not None}
+        return guarded.union((part.run_id for part in parts), self.receipts.held())
 
     def _concede(self, run: Begun) -> None:
         """Give up a run that the store no longer takes for ours: it is ended where another may run in its place."""

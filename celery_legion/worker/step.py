@@ -21,6 +21,7 @@ from celery_legion.worker.hurrying import Listener
 from celery_legion.worker.renewal import Renewer
 from celery_legion.worker.request import Guard
 from celery_legion.worker.spawned import Spawning
+from celery_legion.worker.strategies import Strategies
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class WorkerStep(StartStopStep):
         self.gate.hurry = self.renewer.hurry
         self.gate.receive = self.renewer.idling.receive
         _gates.add(self.gate)
-        self._wrap(consumer, Guard(self.gate, recorder))
+        self._wrap(consumer, Guard(self.gate, recorder), Strategies(self.gate, self.backlog.put))
 
     def _check(self) -> None:
         """End the worker where a setting cannot work: with one line from a command line, else by raising."""
@@ -68,13 +69,14 @@ class WorkerStep(StartStopStep):
             logger.critical("%s", exc)
             raise SystemExit(exc.exit_code) from exc
 
-    def _wrap(self, consumer: Any, guard: Guard) -> None:
+    def _wrap(self, consumer: Any, guard: Guard, strategies: Strategies) -> None:
         """Guard the tasks each time the consumer builds its strategies, which hold on to the Request classes."""
         update_strategies = consumer.update_strategies
 
         def update_guarded() -> None:
             guard.apply(consumer.app.tasks)
             update_strategies()
+            strategies.follow(consumer)
             self.renewer.receipts.watch(consumer)
 
         consumer.update_strategies = update_guarded

@@ -66,8 +66,12 @@ def test_begun_and_queued_runs_are_renewed_and_the_worker_is_registered() -> Non
     requests.schedule(scheduled)
     plain = bench.request("plain", header=None)
     state.task_reserved(plain)
+    # A step of what a run was replaced by shows that run.
+    step = bench.request("step", header=None, legion_part={"run": "replaced", "token": 7, "ttl": 1})
+    state.task_reserved(step)
     renewer(bench).beat()
     assert renewed(bench) == {
+        "replaced": Renewal(id="replaced", token=0, accepted=False),
         "running": Renewal(id="running", token=7, accepted=True, pid=os.getpid()),
         "put": Renewal(id="put", token=7, accepted=False),
         "q": Renewal(id="q", token=0, accepted=False),

@@ -88,14 +88,15 @@ class Run:
 
     @property
     def given_up(self) -> bool:
-        """Whether it is lost with its retry, which may still turn up."""
-        return self.state is State.LOST and self.reason == Reason.RETRY_LOST
+        """Whether it is lost with a message that may still turn up: a retry's, or one that was not acknowledged."""
+        unacknowledged = self.late and self.reason == Reason.PROCESS_LOST
+        return self.state is State.LOST and (self.reason == Reason.RETRY_LOST or unacknowledged)
 
     @property
     def over(self) -> bool:
-        """Whether it has ended for good: what expired in its queue or lost its retry has not."""
-        waits = (State.EXPIRED, Reason.QUEUE), (State.SKIPPED, Reason.NOT_SENT), (State.LOST, Reason.RETRY_LOST)
-        return self.closed and (self.state, self.reason) not in waits
+        """Whether it has ended for good: what expired in its queue, was not sent, or was given up has not."""
+        waits = (State.EXPIRED, Reason.QUEUE), (State.SKIPPED, Reason.NOT_SENT)
+        return self.closed and not self.given_up and (self.state, self.reason) not in waits
 
     def record(self) -> Record:
         """Return what the ledger says of it."""

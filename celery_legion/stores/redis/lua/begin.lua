@@ -35,8 +35,8 @@ elseif run.job ~= job then
   return { 'refused', 0, 0, 0, '' }
 end
 
--- One whose retry was given up may still go on when that turns up.
-local given_up = run.state == 'lost' and run.reason == 'retry_lost'
+-- One may still go on whose message was given up, a retry's or an unacknowledged one, and turns up after all.
+local given_up = run.state == 'lost' and (run.reason == 'retry_lost' or (run.reason == 'process_lost' and run.late == '1'))
 local began = run.state == 'running' or run.state == 'retrying' or given_up
 local left = (tonumber(run.lease) or 0) - now
 if run.state == 'running' and left > 0 then
