@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
 
@@ -67,13 +67,17 @@ class Collector:
         self._thread.join()
 
     def items(self, kind: str) -> list[dict[str, Any]]:
-        """Return the items of one kind out of Sentry's envelopes: a header line and a payload line for each."""
-        found = []
-        for path, body in list(self.received):
-            if not path.endswith("/envelope/"):
-                continue
-            lines = body.split(b"\n")[1:]
-            for head, payload in pairwise(lines):
-                if head.startswith(b'{"type"') and json.loads(head).get("type") == kind:
-                    found.append(json.loads(payload))
-        return found
+        """Return the items of one kind out of Sentry's envelopes."""
+        bodies = [body for path, body in list(self.received) if path.endswith("/envelope/")]
+        return [json.loads(payload) for body in bodies for head, payload in _items(body) if head.get("type") == kind]
+
+
+def _items(envelope: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Take an envelope apart: a line, then for each item a line that says its length, and the item."""
+    _, _, rest = envelope.partition(b"\n")
+    while rest.strip():
+        line, _, rest = rest.lstrip(b"\n").partition(b"\n")
+        head = json.loads(line)
+        length = head.get("length", rest.find(b"\n") if b"\n" in rest else len(rest))
+        yield head, rest[:length]
+        rest = rest[length:]

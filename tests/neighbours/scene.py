@@ -22,6 +22,7 @@ from celery_legion.run import Record, State
 from celery_legion.stores import open_store
 from celery_legion.stores.base import Store, StoreOptions
 from tests.acceptance.ledger import Ledger
+from tests.servers.patience import patient
 from tests.servers.polling import eventually
 from tests.servers.processes import ROOT, Process, Processes
 from tests.servers.rabbitmq import RabbitMQ
@@ -165,7 +166,9 @@ class Scene:
         try:
             eventually(lambda: len(self.starts(job)) >= times, seconds, f"execution {times} of {job}")
         except AssertionError:
-            self.wrong.append(f"{job} was executed {len(self.starts(job))} times in {seconds:g} s, not {times}")
+            self.wrong.append(
+                f"{job} was executed {len(self.starts(job))} times in {patient(seconds):g} s, not {times}"
+            )
 
     def close_beat(self, beat: Process, seconds: float = 12) -> None:
         """End the scheduler, and wait until every run that it has sent is over."""
@@ -178,7 +181,8 @@ class Scene:
 
     def _open(self) -> list[tuple[str, str]]:
         records = self.store.runs(None, 1000)
-        return [(one.job, one.state.value) for one in records if not one.state.terminal and one.job != CLEANUP]
+        waiting = [one for one in records if not one.state.terminal and one.reason != "unwatched"]
+        return [(one.job, one.state.value) for one in waiting if one.job != CLEANUP]
 
     def fires_right(self, job: str, every: float, *, attempts: int = 1, least: int = 3, within: float = 1.5) -> None:
         """Expect that *job* fired on time, once each, and that each run is recorded as succeeded.
@@ -226,8 +230,11 @@ class Scene:
     def quiet(self, process: Process, *allowed: str) -> None:
         """Expect that the log of *process* has no trace-back and no receiver that raised."""
         text = process.output
-        if (found := RAISED.search(text)) and not any(re.search(one, text[found.start() :]) for one in allowed):
-            self.wrong.append(f"its log has: {' '.join(text[found.start() :].split())[:400]}")
+        for found in RAISED.finditer(text):
+            said = " ".join(text[found.start() : found.start() + 2000].split())
+            if not any(re.search(one, said) for one in allowed):
+                self.wrong.append(f"the log of {process.log.name} has: {said[:400]}")
+                return
 
 
 def words(state: str, reason: str | None) -> str:

@@ -107,5 +107,5 @@ def visit(neighbour: Neighbour, keep: Path | None = None) -> Finding:
                 neighbour.visit(scene)
     except Exception as exc:
         place = traceback.extract_tb(exc.__traceback__)[-1]
-        wrong.append(f"{type(exc).__name__} at {Path(place.filename).name}:{place.lineno}: {exc}")
+        wrong.append(f"{type(exc).__name__} at {Path(place.filename).name}:{place.lineno}: {str(exc)[:1000]}")
     return Finding(name=neighbour.name, wrong=wrong, notes=notes, seconds=time.monotonic() - began)

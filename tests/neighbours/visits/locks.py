@@ -47,8 +47,9 @@ def redbeat(scene: Scene) -> None:
     noticed = re.findall(r"WARNING.*\bentry\b.*", worker.output)
     scene.expect(noticed, "the worker says nothing of a second scheduler that sends the same entry")
     scene.quiet(worker)
-    scene.quiet(beat)
-    scene.quiet(again)
+    # A receiver of its own takes every scheduler for a RedBeat; Celery's own beat logs the same.
+    scene.quiet(beat, "acquire_distributed_beat_lock")
+    scene.quiet(again, "acquire_distributed_beat_lock")
 
 
 def singleton(scene: Scene) -> None:
@@ -91,8 +92,8 @@ def batches(scene: Scene) -> None:
     scene.expect(set(times.values()) == {1}, f"messages were executed {sorted(Counter(times.values()).items())} times")
     records = scene.records("flush")
     states = Counter(words(one.state.value, one.reason) for one in records)
-    bad = {State.LOST, State.SKIPPED, State.FAILED, State.MISSED}
-    scene.expect(not bad & {one.state for one in records}, f"flush is recorded as {dict(states)}")
+    # A worker that cannot guard such a task may say so; it may not say that something went wrong.
+    scene.expect(set(states) <= {"succeeded", "sent (unwatched)"}, f"flush is recorded as {dict(states)}")
     fires = sorted(one.fire_time.timestamp() for one in records)
     gaps = {round(later - sooner, 3) for sooner, later in pairwise(fires)}
     scene.expect(gaps == {3.0}, f"flush has gaps of {sorted(gaps)} s, not of 3 s")
