@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,7 @@ def names() -> list[str]:
 
 
 def ready(name: str) -> Path:
-    """Return the Python of that environment; it is made anew if pins, ``pyproject.toml`` or this Python have changed.
+    """Return the Python of that environment; it is made anew if its pins, our metadata or this Python have changed.
 
     Raises:
         EnvironmentFailedError: It could not be made.
@@ -37,9 +39,9 @@ def ready(name: str) -> Path:
     folder = CACHE / name
     pins = PINS / f"{name}.txt"
     python = folder / "bin" / "python"
-    wanted = hashlib.sha256(
-        b"\0".join((pins.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), sys.version.encode(), bytes(ROOT)))
-    ).hexdigest()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    told = "\0".join((pins.read_text(), json.dumps(project), sys.version, str(ROOT)))
+    wanted = hashlib.sha256(told.encode()).hexdigest()
     stamp = folder / ".made-from"
     CACHE.mkdir(exist_ok=True)
     with _alone(CACHE / f".{name}.lock"):
