@@ -19,9 +19,9 @@ NAME = "neighbours"
 def configure(app: Celery, **settings: Any) -> Legion:
     """Set up *app* for a visit."""
     app.conf.update(
-        broker_url=env["NEIGHBOUR_BROKER"],
-        result_backend=env["NEIGHBOUR_RESULTS"],
-        legion_store_url=env["NEIGHBOUR_STORE"],
+        broker_url=env["NEIGHBOUR_BROKER"] or None,
+        result_backend=env["NEIGHBOUR_RESULTS"] or None,
+        legion_store_url=env["NEIGHBOUR_STORE"] or None,
         legion_key_prefix=env["NEIGHBOUR_PREFIX"],
         legion_leader_lease=6.0,
         legion_run_lease=8.0,

@@ -30,7 +30,7 @@ app, legion = base.make(
     task_routes=(strict_router,) if KIND == "router-key-error" else None,
     singleton_backend_url=base.env["NEIGHBOUR_REDIS"],
     ONCE={
-        "backend": "celery_once.backends.Redis",
+        "backend": f"tests.neighbours.apps.{'once_locks.Quick' if KIND == 'once-server-away' else 'once_locks.Redis'}",
         "settings": {"url": f"redis://127.0.0.1:{AWAY}/0", "default_timeout": 60},
     },
 )
@@ -57,7 +57,12 @@ class Silent(Task):
         return None
 
 
-BASES = {"once-server-away": QueueOnce, "singleton": Singleton, "wrapper-sends-nothing": Silent}
+BASES = {
+    "once-server-away": QueueOnce,
+    "once-server-away-retrying": QueueOnce,
+    "singleton": Singleton,
+    "wrapper-sends-nothing": Silent,
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "unknown-serializer": {"serializer": "nonesuch"},
     "unroutable": {"exchange": "amq.direct", "routing_key": "nobody"},

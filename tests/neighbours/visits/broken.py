@@ -7,16 +7,21 @@ import time
 from collections import Counter
 
 from tests.neighbours.scene import Scene, spread, words
+from tests.servers.polling import eventually
 
 SECONDS = 60
 ON_TIME = 1.5
 """How late the sound job may begin at most, while ten schedulers and ten workers share two cores."""
+
+ITS_OWN_TIME = {"once-server-away-retrying": 9.0}
+"""Kinds whose own code takes seconds before it raises: nothing can be sent meanwhile, so the sound job is that late."""
 
 UNSENDABLE = {"failed (unsendable)"}
 KINDS: dict[str, set[str] | None] = {
     "router-key-error": UNSENDABLE,
     "lazy-argument-raises": UNSENDABLE,
     "once-server-away": UNSENDABLE,
+    "once-server-away-retrying": None,
     "wrapper-redis-connection-error": UNSENDABLE,
     "wrapper-operational-error": UNSENDABLE,
     "wrapper-os-error": UNSENDABLE,
@@ -27,9 +32,6 @@ KINDS: dict[str, set[str] | None] = {
     "singleton": {"succeeded", "skipped"},
 }
 """Kind → what its fires may be recorded as."""
-
-UNSEEN = {"unroutable"}
-"""What a Redis does not tell: it has no exchange that could say so."""
 
 
 def broken(scene: Scene) -> None:
@@ -57,7 +59,7 @@ class _Crew:
 
     def start(self) -> None:
         env = {"NEIGHBOUR_KIND": self.kind}
-        self.worker = self.view.spawn("worker", "-P", "solo", "-n", f"{self.kind}@%h", *QUIET, env=env)
+        self.worker = self.view.spawn("worker", "-P", "threads", "-c", "4", "-n", f"{self.kind}@%h", *QUIET, env=env)
         self.beat = self.view.spawn("beat", "-S", "celery_legion.Scheduler", "--pidfile=", env=env)
 
     def wait(self) -> None:
@@ -66,20 +68,31 @@ class _Crew:
 
     def judge(self, began: float, ended: float) -> None:
         self.beat.terminate()
+        try:
+            eventually(lambda: all(one.state.terminal for one in self.view.store.runs(None, 1000)), 8)
+        except AssertionError:
+            pass  # What is open is seen below.
         late = self.view.lateness("good")
         expect = self.scene.expect
         in_time = [one for one in self.view.records("good") if began <= one.fire_time.timestamp() <= ended]
         ok = sum(one.state.value == "succeeded" for one in in_time)
         bad = Counter(words(one.state.value, one.reason) for one in self.view.records("bad") for _ in range(one.count))
-        self.scene.note(f"\n        {self.kind:32} good {ok}/{len(in_time)}, late {spread(late)}; bad: {_told(bad)}")
-        fires = SECONDS / 2
-        expect(abs(len(in_time) - fires) <= 1, f"{self.kind}: good has {len(in_time)} fires in {SECONDS} s")
-        expect(ok == len(in_time), f"{self.kind}: {len(in_time) - ok} fires of good did not succeed")
-        expect(late and late[-1] <= ON_TIME, f"{self.kind}: good began {late[-1] if late else SECONDS:.2f} s late")
+        slow = ITS_OWN_TIME.get(self.kind)
+        accounted = sum(one.count for one in in_time)
+        missed = sum(one.count for one in in_time if one.state.value == "missed")
+        self.scene.note(f"\n        {self.kind:32} good {ok}/{accounted}, late {spread(late)}; bad: {_told(bad)}")
+        expect(
+            abs(accounted - SECONDS / 2) <= (2 if slow else 1),
+            f"{self.kind}: good has {accounted} fires in {SECONDS} s",
+        )
+        wrong = accounted - ok - (missed if slow else 0)
+        expect(not wrong, f"{self.kind}: {wrong} fires of good did not succeed")
+        bound = slow or ON_TIME
+        expect(late and late[-1] <= bound, f"{self.kind}: good began {late[-1] if late else SECONDS:.2f} s late")
         times = Counter(line.get("id") for line in self.view.starts("good"))
         expect(set(times.values()) == {1}, f"{self.kind}: good was executed twice for one fire")
         known = KINDS[self.kind]
-        if known is None or (self.kind in UNSEEN and self.scene.rabbitmq is None):
+        if known is None:
             return
         plain = {state.partition(" ")[0] if state.startswith("skipped") else state for state in bad}
         expect(plain and plain <= known, f"{self.kind}: bad is recorded as {_told(bad)}, not {sorted(known)}")

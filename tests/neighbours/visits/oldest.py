@@ -27,7 +27,9 @@ def oldest(scene: Scene) -> None:
     code, output = scene.legion("work", stop=4)
     scene.expect(code == 0 and "Traceback" not in output, f"`legion work` ends with {code}: {output[-300:]}")
     worker.terminate()
-    scene.commands("dev --for 5 --embedded")
+    nowhere = dict.fromkeys(("NEIGHBOUR_BROKER", "NEIGHBOUR_RESULTS", "NEIGHBOUR_STORE"), "")
+    code, output = scene.legion("dev", "--for", "5", env=nowhere)
+    scene.expect(code == 0 and "Traceback" not in output, f"`legion dev` ends with {code}: {output[-300:]}")
     run = {line.split()[0] for line in (*FIRST, *NAMED, *LAST)} | {"run", "work", "dev"}
     forgotten = set(legion.list_commands(click.Context(legion))) - run
     scene.expect(not forgotten, f"never run: {sorted(forgotten)}")
