@@ -97,15 +97,19 @@ def in_a_process(neighbour: Neighbour, keep: Path | None) -> Finding:
 
 def line(finding: Finding) -> str:
     """Return a visit's line, and one for each thing that is wrong."""
-    head = f"{'WRONG' if finding.wrong else 'right':6}{finding.name:24}{finding.seconds:>5.0f} s  "
-    return "\n".join((head + "; ".join(finding.notes), *(f"      - {one}" for one in finding.wrong)))
+    verdict = "WRONG" if finding.wrong else "left out" if finding.absent else "right"
+    head = f"{verdict:9}{finding.name:24}{finding.seconds:>5.0f} s  "
+    said = "; ".join(finding.notes) or finding.absent
+    return "\n".join((head + said, *(f"         - {one}" for one in finding.wrong)))
 
 
 def summary(findings: Sequence[Finding], seconds: float) -> str:
     """Return the last line."""
     wrong = [finding.name for finding in findings if finding.wrong]
+    absent = [finding.name for finding in findings if finding.absent]
     found = f"wrong beside {len(wrong)}: {', '.join(wrong)}" if wrong else "nothing is wrong"
-    return f"{len(findings)} visits in {seconds / 60:.1f} minutes: {found}"
+    left_out = f"; left out: {', '.join(absent)}" if absent else ""
+    return f"{len(findings)} visits in {seconds / 60:.1f} minutes: {found}{left_out}"
 
 
 if __name__ == "__main__":
