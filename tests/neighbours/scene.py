@@ -206,7 +206,7 @@ class Scene:
         self.expect(not unlike, f"{job}: executed {sorted(unlike.items(), key=str)[:4]} times, not {attempts} each")
         self.expect(set(expected) <= set(times), f"{job}: {len(set(expected) - set(times))} runs were never executed")
         late = self.lateness(job)
-        self.expect(late and late[-1] <= within, f"{job} began {late[-1] if late else 0:.2f} s late")
+        self.expect(late and late[-1] <= patient(within), f"{job} began {late[-1] if late else 0:.2f} s late")
 
     def lateness(self, job: str) -> list[float]:
         """Return by how much each run began after its fire, sorted."""
