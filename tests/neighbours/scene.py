@@ -208,11 +208,11 @@ class Scene:
         late = self.lateness(job)
         self.expect(late and late[-1] <= patient(within), f"{job} began {late[-1] if late else 0:.2f} s late")
 
-    def lateness(self, job: str) -> list[float]:
-        """Return by how much each run began after its fire, sorted."""
+    def lateness(self, job: str, since: float = 0, until: float = float("inf")) -> list[float]:
+        """Return by how much each run began after its fire, sorted; of fires between two moments, or of all."""
         first: dict[str, float] = {}
         for line in self.starts(job):
-            if line.get("id"):
+            if line.get("id") and since <= line["fire"] <= until:
                 first.setdefault(line["id"], line["at"] - line["fire"])
         return sorted(first.values())
 
