@@ -23,7 +23,6 @@ def configure(app: Celery, **settings: Any) -> Legion:
         result_backend=env["NEIGHBOUR_RESULTS"] or None,
         legion_store_url=env["NEIGHBOUR_STORE"] or None,
         legion_key_prefix=env["NEIGHBOUR_PREFIX"],
-        legion_leader_lease=6.0,
         legion_run_lease=8.0,
         broker_connection_retry_on_startup=True,
         task_default_queue="neighbours",
