@@ -76,8 +76,8 @@ class WorkerStep(StartStopStep):
         def update_guarded() -> None:
             guard.apply(consumer.app.tasks)
             update_strategies()
-            strategies.follow(consumer)
             self.renewer.receipts.watch(consumer)
+            strategies.follow(consumer)
 
         consumer.update_strategies = update_guarded
 
