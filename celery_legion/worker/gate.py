@@ -83,6 +83,11 @@ class Gate:
         seconds = options.get("visibility_timeout")
         self._visibility = VISIBILITY if seconds is None else timedelta(seconds=float(seconds))
 
+    def wait(self, request: Any) -> None:
+        """Wait until *request* can start, where Celery would ask about it too early. Not at its receipt."""
+        if request in state.reserved_requests:
+            wait_for_slot(self.consumer.pool)
+
     def refuses(self, request: Any) -> bool:
         """Return whether *request* shall not be executed now; it is then acknowledged or waits.
 
@@ -106,7 +111,6 @@ class Gate:
         passage = request.passage
         if passage is None:
             passage = request.passage = Passage()
-        wait_for_slot(self.consumer.pool)
         answer = self._ask(request, header, passage)
         match answer.admission:
             case Admission.GO:
