@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import wraps
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from celery_legion.config import Config
 from celery_legion.duration import Duration, parse_duration
@@ -85,17 +85,21 @@ class Builder(Reaction):
         self._overlap: Overlap | None = None
         self._policy = Policy()
 
-    def __getattr__(self, word: str) -> Any:
-        if word.startswith("_"):
-            raise AttributeError(word)
-        known = [name for name in dir(self) if not name.startswith("_") and name not in NO_WORDS]
-        problem = f"no word is called {word!r}{did_you_mean(word, known)}"
-        return lambda *args, **kwargs: self.fail(self.fault(problem))
+    if not TYPE_CHECKING:
+        # Hidden from checkers of types, which then find a misspelt word themselves.
+        def __getattr__(self, word: str) -> Any:
+            if word.startswith("_"):
+                raise AttributeError(word)
+            known = [name for name in dir(self) if not name.startswith("_") and name not in NO_WORDS]
+            problem = f"no word is called {word!r}{did_you_mean(word, known)}"
+            return lambda *args, **kwargs: self.fail(self.fault(problem))
 
     def name(self, name: str) -> Self:
         """Name the job. Its history and lock go by this; without it, by the qualified name of what it calls."""
         if not isinstance(name, str) or not name or not name.isprintable():
             raise self._fault(f"{name!r} is no name; use printable text")
+        if name == "*":
+            raise self._fault("'*' means all jobs to `pause` and `resume`; give the job another name")
         self._name = name
         return self
 

@@ -17,8 +17,9 @@ class State(StrEnum):
 
     ``claimed → sent → running ⇄ retrying →`` one of the terminal states. A fire
     that became no run is ``skipped`` or ``missed``, with a reason. A run that
-    ``expired`` in its queue and whose message turns up after all may still begin.
-    ``sent(unwatched)`` is the last that is known of a run that no worker reports on.
+    ``expired`` in its queue, or is ``lost`` with its retry, and whose message turns up after all may still begin.
+    ``sent(unwatched)`` is the last that is known of a run that no worker reports on. One that was skipped because its
+    task sent no message (``skipped(not_sent)``) begins after all, too, if its task sends one later.
     """
 
     CLAIMED = "claimed"
@@ -68,6 +69,7 @@ class Reason(StrEnum):
     QUEUE = "queue"
     UNWATCHED = "unwatched"
     UNSENDABLE = "unsendable"
+    NOT_SENT = "not_sent"
     UNKNOWN_TASK = "unknown_task"
     EXPIRES = "expires"
     REVOKED = "revoked"
@@ -75,6 +77,7 @@ class Reason(StrEnum):
     SHUTDOWN = "shutdown"
     TIME_LIMIT = "time_limit"
     PROCESS_LOST = "process_lost"
+    RETRY_LOST = "retry_lost"
     REJECTED = "rejected"
     IGNORED = "ignored"
 
@@ -95,7 +98,8 @@ class Record:
     first fire the record accounts for and ``last_fire_time`` the last (equal for
     a run); ``count`` says how many. ``output`` is the tail of what the run wrote,
     ``hook_error`` how a hook of it failed, ``previous_success`` the fire time of the
-    job's last success before it. All moments are aware UTC.
+    job's last success before it, ``retry_at`` when the retry is due that it waits, or waited last, for.
+    All moments are aware UTC.
     """
 
     id: str | None
@@ -120,3 +124,4 @@ class Record:
     scheduler: str | None = None
     previous_success: datetime | None = None
     hook_error: str | None = None
+    retry_at: datetime | None = None

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from celery_legion.cli import render
+from celery_legion.cli.fires import schedule_words
 from celery_legion.cli.grid import Cell, Column, cell
 from celery_legion.cli.row import Board, Row
 from celery_legion.cli.session import addressed
 from celery_legion.cli.standing import pause_words, standing
-from celery_legion.triggers.words import describe
+from celery_legion.engine.company import unguarded_leader
 
 WIDE = (
     Column("Job", least=20),
@@ -24,6 +25,9 @@ WIDE = (
     Column("Queue", spare=True),
     Column("Tags", spare=True),
 )
+PROBLEMS = 5
+"""Most jobs whose problem stands above the table."""
+
 STACKED = (
     Column("Job\n  Schedule", least=22),
     Column("Next", least=10),
@@ -40,7 +44,7 @@ def rows_of(rows: Iterable[Row], board: Board, *, stacked: bool = False) -> list
 def _wide(row: Row, board: Board) -> list[Cell]:
     return [
         cell(render.printable(row.job.name)),
-        cell(render.printable(describe(row.job.trigger))),
+        cell(render.printable(schedule_words(row.job.trigger))),
         cell(_next(row, board.now)),
         cell(last_words(row, board.now)),
         cell(standing(row, board).text),
@@ -51,9 +55,9 @@ def _wide(row: Row, board: Board) -> list[Cell]:
 
 
 def _stacked(row: Row, board: Board) -> list[Cell]:
-    lock = lock_words(row)
+    lock, schedule = lock_words(row), render.printable(schedule_words(row.job.trigger))
     return [
-        cell(render.printable(row.job.name), Text(f"  {render.printable(describe(row.job.trigger))}", style="dim")),
+        cell(render.printable(row.job.name), Text(f"  {schedule}", style="dim")),
         cell(_next(row, board.now)),
         cell(standing(row, board).text, Text.assemble("lock ", lock, style="dim") if lock else ""),
         cell(_last(row, board.now), _lapse(row, board.now)),
@@ -62,7 +66,9 @@ def _stacked(row: Row, board: Board) -> list[Cell]:
 
 def _next(row: Row, now: datetime) -> Text:
     if row.expected is None:
-        known = row.next_run is None and row.job.enabled and not row.unknown
+        if row.asked and row.job.enabled and row.state.pause is None:
+            return Text("not known", style="dim")
+        known = row.next_run is None and row.job.enabled and not row.unknown and not row.problem
         return Text("never" if known else render.NONE, style="dim")
     if row.expected <= now:
         return Text(f"due {render.rough_words(now - row.expected)} ago", style="yellow")
@@ -81,7 +87,7 @@ def _last(row: Row, now: datetime) -> Text:
         return Text("never ran" if row.lapse is None else "", style="dim")
     if row.waiting is not None or not (last.state.terminal or last.reason is not None):
         before = last.previous_success
-        return Text("first run" if before is None else f"last success {_past(before, now)}", style="dim")
+        return Text("no success yet" if before is None else f"last success {_past(before, now)}", style="dim")
     words = Text(last.state.value, style=render.STYLES.get(last.state, ""))
     words.append(f" {_past(last.ended_at or last.sent_at or last.last_fire_time, now)}", style="default")
     duration = row.duration
@@ -145,10 +151,22 @@ def notices(board: Board) -> list[Text]:
     if not board.schedulers:
         start = "`celery legion work` starts one, and so does beat with -S celery_legion.Scheduler"
         found.append((f"no scheduler is running, so nothing fires: {start}", "bold red"))
+    if board.watched and (leader := next((lead for lead in board.schedulers if lead.epoch), None)) is not None:
+        found += [] if leader.info.guarded else [(unguarded_leader(leader, "this app"), "bold red")]
+    places = sorted({lead.info.place for lead in board.schedulers} - {""})
+    if len(places) > 1:
+        where = render.printable(" and ".join(places))
+        cure = "if these are two deployments, give each a legion_key_prefix of its own"
+        found.append((f"schedulers of {where} share one schedule, and only the leader sends: {cure}", "bold red"))
     if board.watched and not board.workers:
         found.append(("no worker with Legion(app) is running: start one, or nothing runs", "bold red"))
     if not board.watched:
         found.append(("Legion(app) is not in this app, so its workers do not say how runs end", "yellow"))
+    wrong = [row for row in board.rows if row.problem]
+    for row in wrong[:PROBLEMS]:
+        found.append((f"{render.printable(row.job.name)} does not fire: {render.printable(row.problem)}", "bold red"))
+    if len(wrong) > PROBLEMS:
+        found.append((f"{len(wrong) - PROBLEMS} more jobs do not fire; `celery legion show` says why", "bold red"))
     if board.paused is not None:
         words = pause_words(board.paused, board.now, board.timezone)
         found.append((f"everything is paused{words and f' {words}'}; `celery legion resume` lifts it", "bold yellow"))

@@ -47,7 +47,8 @@ REASONS = {
     Reason.REPLACED: "the task replaced itself by another",
     Reason.QUEUE: "no worker began it in time",
     Reason.UNWATCHED: "sent; no Legion(app) reports its end",
-    Reason.UNSENDABLE: "its message could not be made",
+    Reason.UNSENDABLE: "its message could not be made or sent",
+    Reason.NOT_SENT: "its task sent no message",
     Reason.EXPIRES: "the message's expires had passed",
     Reason.REVOKED: "someone took it back before it began",
     Reason.TERMINATED: "someone ended it while it ran",
@@ -55,6 +56,7 @@ REASONS = {
     Reason.UNKNOWN_TASK: "its worker does not know the task",
     Reason.TIME_LIMIT: "ran longer than its time limit",
     Reason.PROCESS_LOST: "its worker or process died",
+    Reason.RETRY_LOST: "no worker holds its retry any more",
     Reason.REJECTED: "the task rejected its message",
     Reason.IGNORED: "the task raised Ignore",
 }
@@ -80,6 +82,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def value(given: Any) -> str:
+    """Return an argument as it would be written; of one that cannot show itself, what it is."""
+    try:
+        return repr(given)
+    except Exception as exc:
+        return f"<{type(given).__name__}: {type(exc).__name__} when shown>"
 
 
 def last_line(text: str | None, limit: int = 200) -> str:

@@ -11,7 +11,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import IO, Any
 
@@ -19,6 +19,7 @@ import click
 
 from celery_legion.cli import handover
 from celery_legion.cli.render import printable
+from celery_legion.config import MEMORY
 from celery_legion.context import Context
 from celery_legion.errors import LegionError
 from celery_legion.url import safe_url
@@ -32,6 +33,11 @@ BARE = "celery legion"
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 """What a shell reports for a process that SIGINT or SIGPIPE has ended."""
+
+ALONE = (
+    "Warning: the app's broker is memory://, which no other process sees, and so is its schedule's store: "
+    "give it a server as its broker, or ask where it runs"
+)
 
 MACHINERY = frozenset(
     {"celery_legion", "celery", "kombu", "billiard", "vine", "amqp", "redis", "click", "rich", "humanize"}
@@ -242,7 +248,12 @@ def open_context(ctx: click.Context) -> Context:
             raise
         except Exception as exc:
             raise app_code_error(exc) from exc
-    return Context.of(app)
+    context = Context.of(app)
+    # A setting that cannot work is told by what needs it.
+    with suppress(LegionError):
+        if context.config.store_url == MEMORY:
+            say(ALONE, err=True)
+    return context
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.text import Text
 from celery_legion.cli import history, render
 from celery_legion.cli.dashboard import last_words, lock_words
 from celery_legion.cli.detail import action_words, all_rules, at, hook_names, pair_lines
-from celery_legion.cli.fires import next_fire, written
+from celery_legion.cli.fires import next_fire, schedule_words, written
 from celery_legion.cli.grid import wrap, write_lines
 from celery_legion.cli.names import JobName
 from celery_legion.cli.row import Board, Row, read_board
@@ -22,7 +22,6 @@ from celery_legion.cli.standing import dump_row, explain, pause_words, standing
 from celery_legion.clock import isoformat
 from celery_legion.context import Context
 from celery_legion.run import Record
-from celery_legion.triggers.words import describe
 
 FIRES = 5
 RECORDS = 5
@@ -51,8 +50,8 @@ class Shown:
         return {
             **dump_row(self.row, self.board),
             "kind": job.action.kind.value,
-            "args": [repr(arg) for arg in job.args],
-            "kwargs": {name: repr(value) for name, value in job.kwargs.items()},
+            "args": [render.value(arg) for arg in job.args],
+            "kwargs": {name: render.value(value) for name, value in job.kwargs.items()},
             "explanation": explain(self.row, self.board),
             "next_fires": [isoformat(fire) for fire in self.fires],
             "rules": list(self.rules),
@@ -102,7 +101,7 @@ def look_up(context: Context, name: str) -> Shown:
 
 
 def _next_fires(row: Row, now: datetime) -> list[datetime]:
-    if not row.job.enabled or row.unknown:
+    if not row.job.enabled or row.unknown or row.problem:
         return []
     trigger = row.job.trigger.anchored(row.state.anchor or now)
     fires: list[datetime] = []
@@ -140,7 +139,7 @@ def _pairs(shown: Shown) -> Iterator[tuple[str, str]]:
     row, board = shown.row, shown.board
     job, trigger = row.job, row.job.trigger
     zone = board.zone_of(job)
-    words, code = describe(trigger), written(trigger)
+    words, code = schedule_words(trigger), written(trigger)
     yield "schedule", render.printable(words if code is None or code == words else f"{words}   {code}")
     yield "zone", zone
     pause = row.state.pause
@@ -148,7 +147,9 @@ def _pairs(shown: Shown) -> Iterator[tuple[str, str]]:
         skipped = ", skipped: paused" if pause is not None and (pause.until is None or fire < pause.until) else ""
         yield "" if index else "next", f"{at(fire, zone)}   {render.ago(fire, board.now)}{skipped}"
     if not shown.fires and job.enabled:
-        yield "next", "known once a scheduler has seen it" if row.unknown else "never again"
+        never = "never, as it is written" if row.problem else "never again"
+        known = "when its schedule says so" if row.asked else never
+        yield "next", "known once a scheduler has seen it" if row.unknown else known
     if pause is not None:
         yield "pause", pause_words(pause, board.now, zone) or "until it is resumed"
     yield (

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from celery_legion.cli.session import addressed
 from celery_legion.job import Overlap
 from celery_legion.run import Reason, Record, State
 from celery_legion.stores.base import Pause
+from celery_legion.triggers.zones import get_zone
 
 STYLES = {
     "idle": "dim",
@@ -24,8 +24,10 @@ STYLES = {
     "sent": "dim",
     "running": "cyan",
     "retrying": "cyan",
+    "unsent": "yellow",
     "paused": "yellow",
     "late": "bold red",
+    "broken": "bold red",
     "no scheduler": "red",
 }
 
@@ -34,8 +36,8 @@ STYLES = {
 class Standing:
     """A job's state.
 
-    One of: idle, sent (no worker reports on it), queued, running, retrying, paused, disabled, late, unseen, or
-    no scheduler.
+    One of: idle, sent (no worker reports on it), unsent (claimed, and the broker is not known to have it), queued,
+    running, retrying, paused, disabled, broken, late, unseen, or no scheduler.
 
     ``stuck`` says that it stays so until somebody does something.
     """
@@ -77,18 +79,36 @@ def standing(row: Row, board: Board) -> Standing:
 def _on_its_way(row: Row, board: Board) -> Standing | None:
     now = board.now
     if row.running:
-        first = row.running[0]
-        word = "retrying" if all(record.state is State.RETRYING for record in row.running) else "running"
-        detail = f"{'attempt' if word == 'retrying' else 'for'} " + (
-            str(first.attempt) if word == "retrying" else render.rough_words(now - (first.started_at or now))
-        )
-        if len(row.running) > 1:
-            detail += f" ×{len(row.running)}"
-        return Standing(word, detail + (f" on {render.printable(first.worker)}" if first.worker else ""))
+        first, times = row.running[0], f" ×{len(row.running)}" if len(row.running) > 1 else ""
+        where = f"{times}{_where(first, board)}"
+        if all(record.state is State.RETRYING for record in row.running):
+            due = f"attempt {first.attempt}" if first.retry_at is None else _due_words(first.retry_at, now)
+            return Standing("retrying", f"{due}{where}")
+        return Standing("running", f"for {render.rough_words(now - (first.started_at or now))}{where}")
     if (waiting := row.waiting) is not None:
+        words = f"for {render.coarse_words(now - _since(waiting))}"
+        if waiting.state is State.CLAIMED:
+            return Standing("unsent", words)
         nobody = _nobody(row, board)
-        return Standing("queued", f"for {render.coarse_words(now - _since(waiting))}{nobody}", bool(nobody))
+        return Standing("queued", f"{words}{nobody}", bool(nobody))
     return None
+
+
+def _where(record: Record, board: Board) -> str:
+    """Return on which worker a run is, and whether that is there no more."""
+    if not record.worker:
+        return ""
+    worker = render.printable(record.worker)
+    return f" on {worker}" if _is_there(record, board) else f", {worker} is gone"
+
+
+def _is_there(record: Record, board: Board) -> bool:
+    """Return whether a run's worker has said within its lease that it lives."""
+    return any(worker.name == record.worker for worker in board.workers)
+
+
+def _due_words(moment: datetime, now: datetime) -> str:
+    return f"in {render.rough_words(moment - now)}" if moment > now else f"due {render.rough_words(now - moment)} ago"
 
 
 def _nobody(row: Row, board: Board) -> str:
@@ -103,6 +123,8 @@ def _held_back(row: Row, board: Board) -> Standing | None:
     """Return what keeps the next run from coming."""
     if not row.job.enabled:
         return Standing("disabled")
+    if row.problem:
+        return Standing("broken")
     if row.state.pause is not None:
         return Standing("paused", pause_words(row.state.pause, board.now, board.zone_of(row.job)))
     if row.due is not None and board.now - row.due > board.late_after:
@@ -125,7 +147,7 @@ def pause_words(pause: Pause, now: datetime, zone: str) -> str:
 
 def moment_words(moment: datetime, now: datetime, zone: str) -> str:
     """Return a moment in a zone: the time alone if it is of today there, else with its day."""
-    local, today = moment.astimezone(ZoneInfo(zone)), now.astimezone(ZoneInfo(zone))
+    local, today = moment.astimezone(get_zone(zone)), now.astimezone(get_zone(zone))
     at = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
     if local.date() == today.date():
         return at
@@ -146,10 +168,10 @@ def _of_runs(row: Row, board: Board) -> Iterator[str]:
     for record in row.running:
         since = f"{render.rough_words(now - (record.started_at or now))} ago"
         begun = f"began its attempt {record.attempt} {since}" if record.attempt > 1 else f"began {since}"
-        waits = " and waits for its retry" if record.state is State.RETRYING else ""
         where = f" on {render.printable(record.worker)}" if record.worker else ""
         run = render.short_id(record.id)
-        yield f"run {run} {begun}{where}{waits}; `celery legion interrupt {run}` ends it"
+        words = f"run {run} {begun}{where}{_retry_words(record, row, board)}{_gone_words(record, board)}"
+        yield f"{words}; `celery legion interrupt {run}` ends it"
     if (waiting := row.waiting) is not None:
         yield f"run {render.short_id(waiting.id)} is {_why_queued(waiting, row, board)}"
     if (lapse := row.lapse) is not None:
@@ -159,6 +181,26 @@ def _of_runs(row: Row, board: Board) -> Iterator[str]:
             else ""
         )
         yield f"{lapse.state.value}{times}: {render.reason_words(lapse.reason)}{_held_by(lapse, row, board)}"
+
+
+def _retry_words(record: Record, row: Row, board: Board) -> str:
+    """Return that a run waits for its retry, and when that is due."""
+    if record.state is not State.RETRYING:
+        return ""
+    due = record.retry_at
+    if due is None:
+        return " and waits for its retry"
+    zone = board.zone_of(row.job)
+    return f" and waits for its retry at {moment_words(due, board.now, zone)} ({_due_words(due, board.now)})"
+
+
+def _gone_words(record: Record, board: Board) -> str:
+    """Return what becomes of a run whose worker is there no more."""
+    if not record.worker or _is_there(record, board):
+        return ""
+    # A worker that ends hands its retries over; one that dies leaves its runs to their leases.
+    goes_on = "another worker may still get its message" if record.state is State.RETRYING else "its lease will run out"
+    return f"; that worker is there no more, {goes_on}"
 
 
 def _why_queued(waiting: Record, row: Row, board: Board) -> str:
@@ -187,6 +229,8 @@ def _of_schedule(row: Row, board: Board) -> Iterator[str]:
     job, pause = row.job, row.state.pause
     if not job.enabled:
         yield "disabled where it is written: it does not fire"
+    if row.problem:
+        yield f"it does not fire: {render.printable(row.problem)}"
     if pause is not None:
         whose = "everything is" if pause.name == EVERYTHING else "it is"
         since = moment_words(pause.since, board.now, board.zone_of(job))
@@ -197,9 +241,11 @@ def _of_schedule(row: Row, board: Board) -> Iterator[str]:
         yield f"late: its fire of {moment_words(row.due, board.now, board.zone_of(job))} is not accounted for yet"
     if not board.schedulers:
         yield "no scheduler is running: `celery legion work` is one, and so is beat with `-S celery_legion.Scheduler`"
-    elif row.state.mark is None and job.enabled:
+    elif row.state.mark is None and job.enabled and not row.problem:
         yield "no scheduler has seen it yet: does the running one have the code that names it? restart it"
-    if row.next_run is None and job.enabled and not row.unknown:
+    if row.asked and job.enabled:
+        yield "its schedule decides when it is asked, so nobody knows its next fire"
+    elif row.next_run is None and job.enabled and not row.unknown and not row.problem:
         yield "its schedule has no fire left"
     if board.watched and not board.workers and row.waiting is None:
         yield "no worker with Legion(app) is running: what is sent waits in its queue"

@@ -1,32 +1,35 @@
-"""Publishing with known delivery, on a connection of the engine's own."""
+"""Publishing with known delivery: messages are made first, then sent on a connection of the engine's own."""
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
-from kombu.exceptions import KombuError, OperationalError
+from amqp.exceptions import MessageNacked
 
+from celery_legion.control import error_in_line
 from celery_legion.engine.dispatch import Dispatch
+from celery_legion.engine.levels import Levels, lengthened
+from celery_legion.engine.line import Line
+from celery_legion.engine.making import Maker, Send
+from celery_legion.engine.sending import Sending, refuses_one
 from celery_legion.errors import BrokerUnavailableError
+
+__all__ = ["BATCH_LIMIT", "Publisher", "Send"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_LIMIT = 200
 """Most messages between two flushes."""
 
-ANSWERS_WITHIN = 1.0
-"""Seconds for which answers of workers are waited for."""
+SLOW = 0.1
+"""Seconds of making after which what is made is sent: a user's slow code keeps no other message waiting for long."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds before the broker is tried again: doubled after each failure in a row, up to the longest."""
 
-Send = Callable[[Dispatch, Any], None]
-"""Sends one dispatch through a producer and writes on it how that went; never raises for a message's sake."""
+class _LineError(Exception):
+    """The broker or the line to it has failed, by the exception that this one is raised from."""
 
 
 class Publisher:
@@ -41,51 +44,34 @@ class Publisher:
         self._app = app
         self._timeout = timeout.total_seconds()
         self._monotonic = monotonic
-        self._connection: Any = None
-        self._producer: Any = None
-        self._options: Mapping[str, Any] = {}
-        self._pause = 0.0
-        self._not_before = 0.0
-        self._warned = False
-        self._suspects: set[str] = set()
+        self._line = Line(app, timeout, monotonic)
+        self._maker = Maker(app)
+        self._sending: Sending | None = None
+        self._levels = Levels(app)
 
     def ready(self) -> bool:
         """Return whether the broker may be tried now."""
-        return self._monotonic() >= self._not_before
+        return self._line.ready()
 
     @property
     def broken(self) -> bool:
         """Whether the last try failed."""
-        return self._pause > 0
+        return self._line.broken
 
     def retry_in(self) -> float:
         """Return the seconds until :meth:`ready`."""
-        return max(0.0, self._not_before - self._monotonic())
+        return self._line.retry_in()
 
     def consumers(self) -> dict[str, set[str]]:
-        """Ask all workers by Celery's remote control which queues they consume: queue names by worker.
-
-        Takes a second, for nobody knows how many will answer, on a connection of its own. A broker that fails is
-        one at which nobody answers.
-        """
-        driver = self._app.connection_for_write().transport.driver_type
-        options = self._transport_options(driver)
-        try:
-            with self._app.connection_for_write(connect_timeout=self._timeout, transport_options=options) as connection:
-                connection.ensure_connection(max_retries=0)
-                answers = self._app.control.inspect(timeout=ANSWERS_WITHIN, connection=connection).active_queues()
-        except Exception as exc:
-            logger.warning("workers could not be asked for their queues: %s", exc)
-            return {}
-        return {worker: {queue["name"] for queue in queues} for worker, queues in (answers or {}).items()}
+        """Ask all workers which queues they consume; see :meth:`Line.consumers`."""
+        return self._line.consumers()
 
     def publish(self, dispatches: Sequence[Dispatch], send: Send) -> list[str]:
         """Send *dispatches* (at most a batch) and return the run ids the broker is known to have.
 
-        A message that cannot be sent for its own sake has its ``error`` written and does not
-        hurt the others. After the first error of the connection nothing more of this batch is tried; messages
-        of its job are tried alone from then on, after the others, and refused if they fail while these pass: a
-        task's own code may raise what looks like a broken connection.
+        A message that cannot be made, or that the broker refuses for its own sake, has its ``error`` written and does
+        not hurt the others; one that the broker wants later (a full queue's) is ``nacked``. What a user's code raises
+        is never taken for the broker's failure, whatever its type.
 
         Raises:
             BrokerUnavailableError: The connection failed. ``delivered`` on it are the ids that were
@@ -93,138 +79,153 @@ class Publisher:
         """
         known: list[str] = []
         try:
-            suspects = frozenset(self._suspects)
-            self._send_together([one for one in dispatches if one.job not in suspects], send, known)
-            for dispatch in dispatches:
-                if dispatch.job in suspects:
-                    self._send_alone(dispatch, send, known)
-        except Exception as exc:
-            if not self._is_broken(exc, batched=True):
-                raise
-            self._fail()
-            error = BrokerUnavailableError(self._app.connection_for_write().as_uri(), str(exc) or type(exc).__name__)
+            if not dispatches:
+                self._open()
+            for some in self._made(dispatches, send, known):
+                self._transmit(some, known)
+        except _LineError as exc:
+            self._line.fail()
+            cause = exc.__cause__ or exc
+            error = BrokerUnavailableError(self._line.name, str(cause) or type(cause).__name__)
             error.delivered = tuple(known)
-            raise error from exc
-        self._pause = 0.0
+            raise error from cause
+        self._line.mend()
         return known
 
-    def _send_together(self, dispatches: Sequence[Dispatch], send: Send, known: list[str]) -> None:
-        producer = self._ensure_producer()
-        batched = bool(getattr(producer, "supports_batch_publish", False))
-        with self._batch(producer, batched):
-            for dispatch in dispatches:
-                error = self._send(dispatch, send, producer)
-                if error is not None and self._is_broken(error, batched):
-                    self._suspects.add(dispatch.job)
-                    raise error
-                if error is not None and self._closed_channel(error):
-                    self.drop()
-                    producer = self._ensure_producer()
-                if dispatch.accepted and not batched:
-                    known.append(dispatch.run_id)
-        if batched:
-            known += [dispatch.run_id for dispatch in dispatches if dispatch.accepted]
+    def _made(self, dispatches: Sequence[Dispatch], send: Send, known: list[str]) -> Iterator[list[Dispatch]]:
+        """Make the messages, and yield those that are to be sent: all at once, unless making them takes long."""
+        made: list[Dispatch] = []
+        began = self._monotonic()
+        for dispatch in dispatches:
+            dispatch.accepted = dispatch.nacked = False
+            try:
+                dispatch.message = lengthened(self._app, dispatch.message)
+                self._maker.make(dispatch, send)
+            except Exception as exc:
+                raise _LineError from exc
+            if dispatch.making is not None and dispatch.making.elsewhere:
+                self._accept(dispatch, known)
+            elif dispatch.making is not None:
+                made.append(dispatch)
+            if made and self._monotonic() - began > SLOW:
+                yield made
+                made, began = [], self._monotonic()
+        if made:
+            yield made
 
-    def _send_alone(self, dispatch: Dispatch, send: Send, known: list[str]) -> None:
-        error = self._send(dispatch, send, self._ensure_producer())
-        if error is not None and self._is_broken(error, batched=True):
-            self.drop()
-            if not known:
-                # Nothing passes now: a broker may greet and still take no message, as one short of memory does.
-                raise error
-            # On a line of its own, beside others that pass, an error is the message's own and stays written on it.
-            error = self._send(dispatch, send, self._ensure_producer())
-            if error is not None and self._is_broken(error, batched=True):
-                self.drop()
-        if dispatch.accepted:
-            self._suspects.discard(dispatch.job)
-            known.append(dispatch.run_id)
-
-    def _send(self, dispatch: Dispatch, send: Send, producer: Any) -> Exception | None:
-        dispatch.accepted, dispatch.error = False, None
-        dispatch.publishing = self._options
+    def _transmit(self, dispatches: Sequence[Dispatch], known: list[str]) -> None:
+        sending = self._open()
         try:
-            send(dispatch, producer)
+            self._levels.prepare(self._line.connection, [dispatch.message for dispatch in dispatches])
         except Exception as exc:
-            # Not Celery's: a monitor's wrapper, or options that cannot be copied.
-            dispatch.error = exc
-        return dispatch.error
-
-    def _is_broken(self, exc: Exception, batched: bool) -> bool:
-        if isinstance(exc, (OSError, OperationalError)):
-            return True
-        if isinstance(exc, KombuError) and type(exc).__name__ == "BatchPublishError":
-            return True
-        connection = self._connection
-        if connection is None:
-            return False
-        if isinstance(exc, tuple(connection.connection_errors)):
-            return True
-        return batched and isinstance(exc, tuple(connection.channel_errors))
-
-    def _closed_channel(self, exc: Exception) -> bool:
-        """Whether the broker refused this one message and closed the channel for it (one queue's arguments, say)."""
-        return self._connection is not None and isinstance(exc, tuple(self._connection.channel_errors))
-
-    def _fail(self) -> None:
-        self.drop()
-        self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
-        self._not_before = self._monotonic() + self._pause
-
-    def _ensure_producer(self) -> Any:
-        if self._producer is None:
-            driver = self._app.connection_for_write().transport.driver_type
-            connection = self._app.connection_for_write(
-                connect_timeout=self._timeout, transport_options=self._transport_options(driver)
-            )
-            self._connection = connection
-            # One try: kombu's own retries would wait for seconds between them, and the engine has its own pauses.
-            connection.ensure_connection(max_retries=0)
-            self._options = self._publishing(driver)
-            self._producer = self._app.amqp.Producer(connection.channel(), auto_declare=False)
-            self._check_batching(driver)
-        return self._producer
-
-    def _transport_options(self, driver: str) -> dict[str, Any]:
-        """Return what bounds every call on the transport; a user's own shorter bound is kept."""
-        given = dict(self._app.conf.broker_transport_options or {})
-        options: dict[str, Any] = {}
-        bounded: tuple[str, ...] = ()
-        if driver == "redis":
-            bounded = ("socket_timeout", "socket_connect_timeout")
-        elif driver in ("amqp", "py-amqp"):
-            bounded = ("read_timeout", "write_timeout")
-            options["confirm_publish"] = True
-        for name in bounded:
-            value = given.get(name)
-            options[name] = min(value, self._timeout) if isinstance(value, (int, float)) and value else self._timeout
-        return options
-
-    def _publishing(self, driver: str) -> Mapping[str, Any]:
-        # Before Celery 5.7 the option would end up among the message's properties.
-        accepts = "confirm_timeout" in inspect.signature(self._app.amqp.send_task_message).parameters
-        return {"confirm_timeout": self._timeout} if accepts and driver in ("amqp", "py-amqp") else {}
-
-    def _check_batching(self, driver: str) -> None:
-        if driver != "redis" or self._warned or not hasattr(self._producer, "batch"):
+            raise _LineError from exc
+        if getattr(sending.producer, "supports_batch_publish", False) and self._send_batch(sending, dispatches, known):
             return
-        if not self._producer.supports_batch_publish:
-            self._warned = True
-            logger.warning(
-                "messages are sent one by one: retry_on_timeout, retry or retry_on_error in "
-                "broker_transport_options turns batches off; remove it for a faster scheduler"
-            )
+        self._send_each(dispatches, known)
 
-    @contextmanager
-    def _batch(self, producer: Any, batched: bool) -> Iterator[None]:
-        with producer.batch(max_size=BATCH_LIMIT) if batched else nullcontext():
-            yield
+    def _send_batch(self, sending: Sending, dispatches: Sequence[Dispatch], known: list[str]) -> bool:
+        """Send all with one flush; False if they are better sent one by one, since one of them is at fault."""
+        began = self._monotonic()
+        try:
+            with sending.producer.batch(max_size=BATCH_LIMIT):
+                for dispatch in dispatches:
+                    if (error := self._send(sending, dispatch)) is not None:
+                        raise error
+        except Exception as exc:
+            for dispatch in dispatches:
+                dispatch.accepted = False
+            if refuses_one(exc.__cause__):
+                # Which one is not said, and copies of the others are dropped by the workers.
+                return False
+            self._break(exc, began)
+            return False
+        for dispatch in dispatches:
+            if dispatch.accepted:
+                self._accept(dispatch, known)
+        return True
+
+    def _send_each(self, dispatches: Sequence[Dispatch], known: list[str]) -> None:
+        """Send one by one, those last that break the line: a message that does so beside others that pass is at fault.
+
+        Two of them in a row, and the broker is at fault.
+        """
+        aside: list[tuple[Dispatch, Exception]] = []
+        passes, before = True, len(known)
+        for dispatch in dispatches:
+            began = self._monotonic()
+            error = self._send_one(dispatch, known)
+            if error is None:
+                passes = passes or dispatch.accepted
+                continue
+            self._break(error, began, hopeless=not passes)
+            aside.append((dispatch, error))
+            passes = False
+        for dispatch, error in aside:
+            if len(known) == before:
+                # Nothing passes now: a broker may greet and still take no message, as one short of memory does.
+                raise _LineError from error
+            again = self._send_one(dispatch, known)
+            if again is not None:
+                self._line.drop()
+                self._open()
+                self._refuse(dispatch, again)
+
+    def _break(self, error: Exception, began: float, *, hopeless: bool = False) -> None:
+        """Drop the line that *error* broke; go on only if that took no time, as one message's fault takes none."""
+        self._line.drop()
+        if hopeless or self._monotonic() - began > self._timeout / 4:
+            raise _LineError from error
+        self._open()
+
+    def _send_one(self, dispatch: Dispatch, known: list[str]) -> Exception | None:
+        error = self._send(self._open(), dispatch, at_once=True)
+        if dispatch.accepted:
+            self._accept(dispatch, known)
+        return error
+
+    def _send(self, sending: Sending, dispatch: Dispatch, *, at_once: bool = False) -> Exception | None:
+        """Send one dispatch's messages; return what broke the line. What is the dispatch's own is written on it."""
+        for draft in dispatch.making.drafts if dispatch.making is not None else ():
+            if draft.gone:
+                continue
+            try:
+                sending.send(draft)
+            except MessageNacked:
+                dispatch.nacked = True
+                return None
+            except Exception as exc:
+                if sending.blames_broker(exc, draft):
+                    return exc
+                if sending.closes_channel(exc):
+                    self._line.drop()
+                    sending = self._open()
+                if draft.task_id is not None:
+                    self._refuse(dispatch, exc)
+                    return None
+                logger.debug("an event is not sent: %s", error_in_line(exc))
+            draft.gone = at_once
+        dispatch.accepted = True
+        return None
+
+    def _accept(self, dispatch: Dispatch, known: list[str]) -> None:
+        dispatch.accepted = True
+        known.append(dispatch.run_id)
+        self._maker.forget(dispatch.run_id)
+
+    def _refuse(self, dispatch: Dispatch, error: Exception) -> None:
+        dispatch.error = error
+        self._maker.forget(dispatch.run_id)
+
+    def _open(self) -> Sending:
+        """Return what sends on the line; opens it if need be. Whatever fails here is the broker's failure."""
+        try:
+            producer = self._line.producer()
+            if self._sending is None or self._sending.producer is not producer:
+                self._sending = Sending(producer, self._line.connection, self._timeout)
+        except Exception as exc:
+            raise _LineError from exc
+        return self._sending
 
     def drop(self) -> None:
         """Forget the connection without waiting for the other side."""
-        connection, self._connection, self._producer = self._connection, None, None
-        if connection is not None:
-            try:
-                connection.collect(socket_timeout=0.3)
-            except Exception as exc:
-                logger.debug("dropping the broker connection: %s", exc)
+        self._line.drop()

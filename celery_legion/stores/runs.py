@@ -16,18 +16,20 @@ class RunStore(Protocol):
     def begin(self, ticket: Ticket) -> Answer:
         """Say whether a message may run now.
 
-        Ended → DUPLICATE (``expired(queue)`` may begin after all). Same retries, lease alive, acknowledged early and
-        accepted → DUPLICATE. Any other message of a run whose lease is alive → WAIT. A parked retry whose number this
-        is, lease gone or handed back, or not yet begun → GO with the next attempt and a new token, if the lock allows:
-        a holder that has not begun loses it and becomes ``skipped(superseded)``; when only begun runs hold it, the
-        answer is SUPERSEDED and the run ends as ``skipped(superseded)`` (or ``lost(superseded)`` if it had begun
-        before). An unknown id: DUPLICATE if it is in the done memory, SUPERSEDED if its kind is scheduled and its fire
-        is one that the store would know: at or below the job's mark, and above what it was first or last told of by
-        :meth:`SchedulerStore.sight` or :meth:`SchedulerStore.remind`, or by such a message. Else GO (the store has lost
-        it: it is written anew, and the mark moves up to it). The same delivery (``asker``) that asks again while its
-        lease is alive gets the same GO with the same token. A ticket for another job than the run's, and one that must
-        be known and is not, are REFUSED, and nothing changes. A run that was to be interrupted when it was let go of
-        ends as interrupted, and the answer is DUPLICATE.
+        Ended → DUPLICATE (``expired(queue)``, ``lost(retry_lost)`` and a
+        ``lost(process_lost)`` acknowledged late may begin after all). Same retries, lease alive,
+        acknowledged early and accepted → DUPLICATE. Any other message of a run whose lease is alive → WAIT. A parked
+        retry whose number this is, lease gone or handed back, or not yet begun → GO with the next attempt and a new
+        token, if the lock allows: a holder that has not begun loses it and becomes ``skipped(superseded)``; when only
+        begun runs hold it, the answer is SUPERSEDED and the run ends as ``skipped(superseded)`` (or
+        ``lost(superseded)`` if it had begun before). An unknown id: DUPLICATE if it is in the done memory, SUPERSEDED
+        if its kind is scheduled and its fire is one that the store would know: at or below the job's mark, and above
+        what it was first or last told of by :meth:`SchedulerStore.sight` or :meth:`SchedulerStore.remind`, or by such a
+        message. Else GO (the store has lost it: it is written anew, and the mark moves up to it). The same delivery
+        (``asker``) that asks again while its lease is alive gets the same GO with the same token. A ticket for another
+        job than the run's, and one that must be known and is not, are REFUSED, and nothing changes. A run that was to
+        be interrupted when it was let go of ends as interrupted, and the answer is DUPLICATE. A run that is
+        ``skipped(not_sent)`` may begin after all, too: its task has sent a message later than it was asked.
         """
         ...
 
@@ -35,15 +37,21 @@ class RunStore(Protocol):
         """Extend the leases of runs this worker answers for; a run under another token, ended or unknown is LOST.
 
         A run not begun yet (token 0: prefetched or waiting) has its queue time extended by its lock's ttl, is not
-        missing, and is OK.
+        missing, and is OK. With ``accepted`` its message has come to the worker and is acknowledged, though it has not
+        begun by the rules: it is never missing from now on, and nothing else changes.
+        One that waits for its retry (token 0) has its lease extended as a running one.
         A run that shall be interrupted is kept all the same, and is INTERRUPT each time until it has ended or the
         interruption was refused.
         """
         ...
 
     def park(self, run_id: str, token: int, until: datetime, retries: int) -> bool:
-        """Hold the run and its lock for a retry: state ``retrying``, lease until *until* plus the lock's ttl.
+        """Hold the run and its lock for a retry: state ``retrying``, lease until *until* plus the lease it began with.
 
+        A worker that holds the retry's message extends the lease. When it is over nobody holds the message: its worker
+        has died, and the broker has it, or nobody. Then the lock is free, and the run is ``lost(retry_lost)``. The
+        message may still begin it when it turns up, if the lock allows; else the answer is SUPERSEDED, and the run
+        stays lost.
         *retries* is the number the retry's message will carry. False if the token is not current or the run has ended.
         A run that shall be interrupted ends as that instead, and the answer is True.
         """
@@ -62,7 +70,8 @@ class RunStore(Protocol):
         *token* must be the run's current one (0 for a run that never began, which is how revoked, expired and missed
         runs end). Releases the lock, or keeps it for ``outcome.dying``; writes the ledger; leaves ``id → done`` for
         the dedup age; owes the hooks that the run has for this end. An ended, unknown or re-begun run: False, and
-        nothing changes.
+        nothing changes. A run that was to be watched and cannot be, as its scheduler or the worker that has its message
+        finds, ends as ``sent(unwatched)``, which also says when it was sent: nothing of it begins any more.
         """
         ...
 
@@ -85,7 +94,8 @@ class RunStore(Protocol):
         """Ask for the end of a run; returns its record as it stands then, None if unknown.
 
         One that has not begun, or waits for its retry, ends at once as ``interrupted(revoked)``. One that runs is
-        told so at its next renewal. One that has ended stays as it is.
+        told so at its next renewal, to which its worker is hurried (:meth:`.WakingStore.hurry`). One that has ended
+        stays as it is.
         """
         ...
 

@@ -59,6 +59,15 @@ class ClaimConformance(Case):
         assert before <= found.claimed_at <= store.now()
         assert found.sent_at is found.started_at is found.ended_at is None
 
+    def test_a_run_that_waits_says_when_one_of_its_job_succeeded_before_it(self, store: Store) -> None:
+        know(store)
+        store.claim([fire()], BEAT, None, LONG)
+        assert record(store, fire()).previous_success is None
+        token = start(store, ticket(fire()))
+        assert store.end("job-1", token, SUCCESS, KEEP)
+        store.claim([fire(2)], BEAT, None, LONG)
+        assert record(store, fire(2)).previous_success == minute(1)
+
     def test_a_fire_goes_to_one_scheduler_only(self, store: Store) -> None:
         know(store)
         assert grant(store, fire()) == [Granted.RUN]

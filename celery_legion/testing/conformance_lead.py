@@ -90,6 +90,13 @@ class LeadConformance(Case):
         assert store.pulse(BEAT, LONG, 0, 10, changed).lead.info == changed
         assert lead(store, OTHER).lead.info == changed
 
+    def test_a_scheduler_says_whether_its_runs_are_guarded(self, store: Store) -> None:
+        bare = replace(INFO, guarded=False)
+        assert store.pulse(BEAT, LONG, 0, 10, bare).lead.info == bare
+        assert lead(store, OTHER).lead.info == bare
+        assert [found.info.guarded for found in store.schedulers()] == [False, True]
+        assert lead(store).lead.info.guarded is True
+
     def test_a_leader_says_up_to_when_all_is_claimed(self, store: Store) -> None:
         assert lead(store).lead.done is None
         store.pulse(BEAT, LONG, 0, 10, INFO, minute(1))
@@ -302,6 +309,21 @@ class SightConformance(Case):
         know(store)
         grant(store, fire(1))
         assert store.sight({"job": "print"}, minute(9)) == {"job": Sight(mark=minute(1), anchor=BASE)}
+
+    def test_a_note_of_a_claim_is_kept_while_its_mark_stands(self, store: Store) -> None:
+        know(store)
+        grant(store, replace(fire(1), note="again|at 9"))
+        assert store.sight({"job": "print"}, minute(9))["job"].note == "again|at 9"
+        grant(store, fire(2))
+        assert store.sight({"job": "print"}, minute(9))["job"].note == ""
+
+    def test_a_note_is_gone_with_a_mark_that_is_moved_otherwise(self, store: Store) -> None:
+        know(store)
+        grant(store, replace(fire(1), note="a"))
+        store.remind({"job": minute(2)})
+        assert store.sight({"job": "print"}, minute(9))["job"].note == ""
+        grant(store, replace(fire(3), note="b"))
+        assert store.sight({"job": "changed"}, minute(9))["job"].note == ""
 
     def test_a_changed_trigger_keeps_the_anchor_and_moves_the_mark_up(self, store: Store) -> None:
         store.sight({"job": "1"}, minute(1))

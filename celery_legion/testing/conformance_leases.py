@@ -107,8 +107,9 @@ class RenewConformance(Case):
 
     def test_a_waiting_retry_is_kept(self, store: Store, clock: Advancing) -> None:
         know(store)
-        claim = replace(fire(1), lock_ttl=6 * self.tick)
-        token = run(store, claim)
+        claim = fire(1)
+        dispatch(store, claim)
+        token = start(store, replace(ticket(claim), lease=6 * self.tick))
         store.park("job-1", token, store.now(), 1)
         clock.advance(4 * self.tick)
         assert kept(store, "job-1", 0) is Kept.OK
@@ -134,29 +135,79 @@ class ParkConformance(Case):
         know(store)
         dispatch(store, fire(1))
         token = start(store, replace(ticket(fire(1)), lease=3 * self.tick))
-        assert store.park("job-1", token, store.now(), 1) is True
+        assert store.park("job-1", token, store.now() + 3 * self.tick, 1) is True
         clock.advance(4 * self.tick)
         assert store.reap(10) == []
         found = record(store, fire(1))
         assert (found.state, found.attempt, found.token) == (State.RETRYING, 1, token)
         assert grant(store, fire(2)) == [Granted.OVERLAP]
 
-    def test_the_lease_lasts_until_the_retry_plus_the_locks_ttl(self, store: Store) -> None:
+    def test_the_lease_lasts_until_the_retry_plus_the_lease_that_the_run_began_with(self, store: Store) -> None:
         know(store)
-        claim = replace(fire(1), lock_ttl=LONG)
-        token = run(store, claim)
+        dispatch(store, fire(1))
+        token = start(store, replace(ticket(fire(1)), lease=LONG / 2))
         until = store.now() + LONG
         store.park("job-1", token, until, 1)
         [lock] = store.locks()
-        assert LONG * 1.9 < lock.holders[0].expires_in <= LONG * 2
+        assert LONG * 1.4 < lock.holders[0].expires_in <= LONG * 1.5
 
-    def test_a_retry_that_never_comes_is_lost_when_its_lease_is_over(self, store: Store, clock: Advancing) -> None:
+    def test_a_parked_run_says_when_its_retry_is_due(self, store: Store) -> None:
         know(store)
-        token = run(store, replace(fire(1), lock_ttl=self.tick))
-        store.park("job-1", token, store.now(), 1)
-        clock.advance(2 * self.tick)
-        assert [verdict_of(ended) for ended in store.reap(10)] == [(State.LOST, "process_lost")]
+        token = run(store, fire(1))
+        until = store.now() + LONG
+        assert record(store, fire(1)).retry_at is None
+        store.park("job-1", token, until, 1)
+        assert record(store, fire(1)).retry_at == until
+        start(store, replace(ticket(fire(1), "retry-1"), retries=1))
+        assert record(store, fire(1)).retry_at is None
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_a_retry_that_no_worker_holds_is_lost_when_its_lease_is_over(
+        self, store: Store, clock: Advancing, late: bool
+    ) -> None:
+        know(store)
+        self.lose_a_retry(store, clock, late=late)
+        assert verdict_of(record(store, fire(1))) == (State.LOST, "retry_lost")
         assert grant(store, fire(2)) == [Granted.RUN]
+
+    def lose_a_retry(self, store: Store, clock: Advancing, *, late: bool = False) -> None:
+        """Let the job's first run be lost with its second retry."""
+        dispatch(store, fire(1))
+        token = start(store, replace(ticket(fire(1)), lease=self.tick, late=late, retries=1))
+        assert store.park("job-1", token, store.now(), 2)
+        clock.advance(2 * self.tick)
+        assert [ended.id for ended in store.reap(10)] == ["job-1"]
+
+    def test_a_lost_retry_that_turns_up_after_all_goes_on(self, store: Store, clock: Advancing) -> None:
+        know(store)
+        self.lose_a_retry(store, clock)
+        assert store.begin(replace(ticket(fire(1), "old"), retries=1)).admission is Admission.DUPLICATE
+        answer = store.begin(replace(ticket(fire(1), "found"), retries=2))
+        assert (answer.admission, answer.attempt) == (Admission.GO, 2)
+        assert (record(store, fire(1)).state, record(store, fire(1)).reason) == (State.RUNNING, None)
+        assert grant(store, fire(2)) == [Granted.OVERLAP]
+        assert store.end("job-1", answer.token, SUCCESS, KEEP)
+        assert store.begin(replace(ticket(fire(1), "copy"), retries=2)).admission is Admission.DUPLICATE
+
+    def test_a_lost_retry_never_runs_beside_its_successor(self, store: Store, clock: Advancing) -> None:
+        know(store)
+        self.lose_a_retry(store, clock)
+        dispatch(store, fire(2))
+        start(store, ticket(fire(2)))
+        found = replace(ticket(fire(1), "found"), retries=2)
+        assert store.begin(found).admission is Admission.SUPERSEDED
+        assert verdict_of(record(store, fire(1))) == (State.LOST, "retry_lost")
+        assert holders(store) == ["job-2"]
+
+    def test_a_lost_retry_takes_the_place_of_a_successor_that_has_not_begun(
+        self, store: Store, clock: Advancing
+    ) -> None:
+        know(store)
+        self.lose_a_retry(store, clock)
+        dispatch(store, fire(2))
+        start(store, replace(ticket(fire(1), "found"), retries=2))
+        assert verdict_of(record(store, fire(2))) == (State.SKIPPED, "superseded")
+        assert store.begin(ticket(fire(2), "late")).admission is Admission.DUPLICATE
 
     def test_only_the_current_token_of_a_run_parks_it(self, store: Store) -> None:
         know(store, "job", "waiting", "ended")
@@ -293,6 +344,20 @@ class HandBackConformance(Case):
         store.hand_back("worker-1")
         clock.advance(2 * self.tick)
         assert [ended.id for ended in store.reap(10)] == ["short-1"]
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_a_lost_run_goes_on_if_its_message_was_not_acknowledged_and_turns_up(
+        self, store: Store, clock: Advancing, late: bool
+    ) -> None:
+        know(store)
+        dispatch(store, fire(1))
+        asked = replace(ticket(fire(1)), late=late, lease=self.tick, visibility=self.tick)
+        start(store, asked)
+        clock.advance(3 * self.tick)
+        assert [verdict_of(ended) for ended in store.reap(10)] == [(State.LOST, "process_lost")]
+        answer = store.begin(replace(asked, asker="delivery-2", redelivered=True))
+        assert answer.admission is (Admission.GO if late else Admission.DUPLICATE)
+        assert record(store, fire(1)).attempt == 1 + late
 
     def test_the_worker_is_forgotten(self, store: Store) -> None:
         attend(store, "celery", name="worker-1")

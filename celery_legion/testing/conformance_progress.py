@@ -160,9 +160,10 @@ class ProgressConformance(Case):
 
     def test_a_lost_run_that_was_parked_keeps_it(self, store: Store, clock: Advancing) -> None:
         know(store)
-        claim = replace(fire(1), lock_ttl=self.tick)
-        token = progress(store, claim)
-        park(store, claim, token)
+        dispatch(store, fire(1))
+        token = start(store, replace(ticket(fire(1)), lease=self.tick))
+        store.progress("job-1", token, "so far")
+        park(store, fire(1), token)
         clock.advance(2 * self.tick)
         assert [lost.output for lost in store.reap(10)] == ["so far"]
 

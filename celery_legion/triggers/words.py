@@ -8,10 +8,12 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import lru_cache
 
-from cron_descriptor import FormatError, MissingFieldError, Options, WrongArgumentError, get_description
+from cron_descriptor import Options, get_description
 from humanize import precisedelta
 
+from celery_legion.triggers.asked import Asked
 from celery_legion.triggers.base import Trigger
+from celery_legion.triggers.broken import Broken
 from celery_legion.triggers.cron import Cron
 from celery_legion.triggers.interval import Interval
 from celery_legion.triggers.once import Once
@@ -43,7 +45,19 @@ def describe(trigger: Trigger) -> str:
         return " and ".join(describe(member) for member in trigger.triggers)
     if isinstance(trigger, Restricted):
         return _restricted(trigger)
-    return str(trigger)
+    if isinstance(trigger, Broken):
+        return "none that works"
+    if isinstance(trigger, Asked):
+        return f"whenever {trigger.text} says so"
+    return _text(trigger)
+
+
+def _text(trigger: Trigger) -> str:
+    """What a user's trigger says of itself; it may fail."""
+    try:
+        return str(trigger)
+    except Exception:
+        return type(trigger).__qualname__
 
 
 def _zone(trigger: Cron) -> str:
@@ -82,7 +96,8 @@ def _cron(trigger: Cron) -> str:
         text = _phrase(*second, minute, hour, "*", "*", "*")
         days, weekdays = _rest("0", "0", day, "*", "*"), _rest("0", "0", "*", "*", weekday)
         months = _rest("0", "0", "*", month, "*")
-    except (FormatError, MissingFieldError, WrongArgumentError, ValueError, IndexError):
+    except Exception:
+        # Its errors have other names in each series, and no base of their own; words are not worth a failure.
         return trigger.expression
     if days and weekdays:
         text = (
@@ -106,5 +121,8 @@ def _rest(*fields: str) -> str:
 
 
 def _phrase(*fields: str) -> str:
-    options = Options(use_24hour_time_format=True, locale_code="en_US")
+    # By attributes: before its series 2 the class takes no arguments.
+    options = Options()
+    options.use_24hour_time_format = True
+    options.locale_code = "en_US"
     return str(get_description(" ".join(fields).upper(), options))

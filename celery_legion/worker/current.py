@@ -19,6 +19,12 @@ from celery_legion.stores.base import Answer
 TOKEN, ATTEMPT, PREVIOUS = "token", "attempt", "previous"
 """What a begun run's header carries on its way to the pool, besides what was sent."""
 
+PAST = "past"
+"""In the header of what a task was replaced by: how many retries of the run lie before its message's own count."""
+
+MOST_RETRIES = 10**9
+"""What a message says beyond this is none of Celery's counting."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentRun:
@@ -27,7 +33,8 @@ class CurrentRun:
     ``token`` is the fencing token: it only grows from one begun attempt to the next, of whichever run (0 = it never
     began). ``previous_success`` is the fire time of the job's last succeeded run before this one. What follows it
     is known to the hooks of an ending alone: how the run ended, and the tail of its output. For fires that became no
-    run there are ``count`` of them, up to ``last_fire_time``, and ``id`` names the skip or miss.
+    run there are ``count`` of them, up to ``last_fire_time``, and ``id`` names the skip or miss. ``prefix`` is the key
+    prefix that the store knows it under, as far as its message says.
     """
 
     id: str
@@ -46,6 +53,7 @@ class CurrentRun:
     ended_at: datetime | None = None
     last_fire_time: datetime | None = None
     count: int = 1
+    prefix: str | None = None
 
     @classmethod
     def of_record(cls, record: Record, name: str) -> CurrentRun:
@@ -163,6 +171,17 @@ def begun_header(raw: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     }
 
 
+def counted(number: object) -> int:
+    """Return a count that a message carries, 0 for what is none."""
+    return number if type(number) is int and 0 <= number <= MOST_RETRIES else 0
+
+
+def retries_of(raw: object, retries: object) -> int:
+    """Return which retry of its run a message is, by its header and its own count."""
+    past = raw.get(PAST) if isinstance(raw, Mapping) else None
+    return counted(past) + counted(retries)
+
+
 def read_token(raw: object) -> int:
     """Return the token of a header that was handed to the pool, 0 for one that has not begun."""
     token = raw.get(TOKEN) if isinstance(raw, Mapping) else None
@@ -188,4 +207,5 @@ def read_run(request: Any) -> CurrentRun | None:
         attempt=attempt if isinstance(attempt, int) else 1,
         token=token,
         previous_success=from_ms(previous) if isinstance(previous, int) else None,
+        prefix=header.prefix,
     )

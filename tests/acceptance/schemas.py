@@ -56,6 +56,7 @@ JOB_PROPERTIES: dict[str, Any] = {
     "timezone": TEXT,
     "next_run": INSTANT,
     "due": INSTANT,
+    "problem": MAYBE_TEXT,
     "last_run": INSTANT,
     "last_id": MAYBE_TEXT,
     "last_state": {"enum": [*STATES, None]},
@@ -69,7 +70,10 @@ JOB_PROPERTIES: dict[str, Any] = {
     "paused": {"type": "boolean"},
     "pause": PAUSE,
     "state": {
-        "enum": ["idle", "queued", "running", "retrying", "paused", "disabled", "late", "unseen", "no scheduler"]
+        "enum": [
+            *("idle", "sent", "unsent", "queued", "running", "retrying"),
+            *("paused", "disabled", "broken", "late", "unseen", "no scheduler"),
+        ]
     },
     "detail": TEXT,
     "description": TEXT,
@@ -100,6 +104,7 @@ RECORD_PROPERTIES: dict[str, Any] = {
     "pid": MAYBE_INTEGER,
     "scheduler": MAYBE_TEXT,
     "attempt": {"type": "integer", "minimum": 0},
+    "retry_at": INSTANT,
     "token": {"type": "integer", "minimum": 0},
     "error": MAYBE_TEXT,
     "hook_error": MAYBE_TEXT,

@@ -244,7 +244,7 @@ def test_a_condition_that_fails_is_one_line_and_keeps_no_other_job_from_running(
     code = (
         "legion.call(print).every_minute().name('x').when(lambda: 1 / 0)\nlegion.call(print).every_minute().name('y')"
     )
-    done = broken(code).command("run")
+    done = broken(code).command("run", "--verbose")
 
     assert done.returncode == 0, done.stderr
     assert done.stdout == "1 run sent\n"

@@ -33,7 +33,7 @@ class Running(Ground):
         alive = run.lease > self.moment
         if run.state is State.RUNNING and alive:
             return self._second(run, ticket)
-        if run.over or (run.state is State.RETRYING and ticket.retries < run.retries):
+        if run.over or ((run.state is State.RETRYING or run.given_up) and ticket.retries < run.retries):
             return Answer(admission=Admission.DUPLICATE)
         if run.state is State.RETRYING and ticket.retries > run.retries and alive:
             return self._wait(run)
@@ -41,7 +41,8 @@ class Running(Ground):
             self.finish(run, State.INTERRUPTED, Reason.TERMINATED, self.retention.dedup)
             return Answer(admission=Admission.DUPLICATE)
         if not self.admit(run):
-            self.finish(run, State.LOST if run.begun else State.SKIPPED, Reason.SUPERSEDED, self.retention.dedup)
+            if not run.given_up:
+                self.finish(run, State.LOST if run.begun else State.SKIPPED, Reason.SUPERSEDED, self.retention.dedup)
             return Answer(admission=Admission.SUPERSEDED)
         self._start(run, ticket)
         return self._go(run)
@@ -108,10 +109,14 @@ class Running(Ground):
         self.token = max(self.token + 1, to_ms(self.moment))
         for index in (self.unconfirmed, self.queued, self.expected, self.missing, self.ended):
             index.pop(run.id, None)
-        if not run.begun and run.queue and not run.jumps:
+        if not run.begun and not run.given_up and run.queue and not run.jumps:
             # A queue is first in, first out: what was sent before this run was claimed has left it.
             self.note_gone(run.queue, run.claimed_at, jumping=False)
+        if run.state is State.SKIPPED:
+            # Why nothing was sent is true no more.
+            run.error = None
         run.state, run.reason, run.ended_at, run.again = State.RUNNING, None, None, None
+        run.term, run.retry_at = ticket.lease, None
         run.token, run.attempt = self.token, run.attempt + 1
         run.started_at = run.started_at or self.moment
         run.worker, run.retries, run.asker = ticket.worker, ticket.retries, ticket.asker
@@ -138,9 +143,14 @@ class Running(Ground):
         run = self.all_runs.get(renewal.id)
         if run is None:
             return Kept.LOST
+        if run.waiting and renewal.token == 0 and renewal.accepted:
+            # Its message has come to a worker, and is acknowledged: nobody shall wait for it in the queue.
+            self.expected.pop(run.id, None)
+            self.missing.pop(run.id, None)
+            return Kept.OK
         if run.waiting and renewal.token == 0:
             if run.id in self.holders(run.lock):
-                self.hold(run.lock, run.id, cut(self.moment + run.lock_ttl))
+                self.hold(run.lock, run.id, cut(self.ready(run) + run.lock_ttl))
             if run.state is State.SENT:
                 self.queue_until(run)
                 self.expect(run)
@@ -153,7 +163,7 @@ class Running(Ground):
         if run.state is State.RUNNING:
             run.accepted = run.accepted or renewal.accepted
         run.pid = run.pid if renewal.pid is None else renewal.pid
-        self._lease(run, run.lock_ttl if retry else lease)
+        self._lease(run, lease)
         return Kept.INTERRUPT if run.stop is not None and run.state is State.RUNNING else Kept.OK
 
     @atomic
@@ -169,7 +179,7 @@ class Running(Ground):
             return True
         # The retry's message is another one.
         run.state, run.retries, run.accepted, run.message = State.RETRYING, retries, False, ""
-        run.lease = cut(until + run.lock_ttl)
+        run.lease, run.retry_at = cut(until + run.term), cut(until)
         if run.limit and not run.freed:
             self.hold(run.lock, run.id, run.lease)
         self.expire_at(run)
@@ -211,6 +221,8 @@ class Running(Ground):
         run.error, run.hook_error = outcome.error or run.error, outcome.hook_error or run.hook_error
         if outcome.output:
             run.output, run.partial = outcome.output, False
+        if outcome.state is State.SENT:
+            run.sent_at = run.sent_at or self.moment
         dying = max(NOTHING, outcome.dying)
         self.finish(
             run,
@@ -261,6 +273,7 @@ class Running(Ground):
             return None
         if run.state is State.RUNNING:
             run.stop, run.refused = Interruption(signal=signal, grace=grace), None
+            self.hurry(run.worker or "")
         elif not run.closed:
             self.finish(run, State.INTERRUPTED, Reason.REVOKED, self.retention.dedup)
         return run.record()

@@ -93,6 +93,7 @@ def read_run(run_id: str, flat: Sequence[str]) -> Record | None:
         scheduler=run.get("scheduler") or None,
         previous_success=moment(run.get("previous")),
         hook_error=run.get("hook_error") or None,
+        retry_at=moment(run.get("retry")),
     )
 
 

@@ -24,9 +24,10 @@ from celery_legion.cli.row import Board, read_board
 from celery_legion.cli.standing import Standing, explain, standing
 from celery_legion.errors import StoreUnavailableError
 from celery_legion.run import State
-from celery_legion.stores.base import Outcome, Pause
+from celery_legion.stores.base import Claim, Outcome, Pause, SchedulerInfo
 from celery_legion.stores.memory import MemoryStore
 from celery_legion.testing.conformance_case import (
+    INFO,
     attend,
     complete,
     dispatch,
@@ -36,6 +37,8 @@ from celery_legion.testing.conformance_case import (
     minute,
     run,
     skip,
+    start,
+    ticket,
 )
 from tests.acceptance.schemas import JOBS
 
@@ -93,6 +96,11 @@ def board_of(legion: Legion) -> Board:
     return read_board(legion.context, jobs)
 
 
+def dispatched(store: MemoryStore, claim: Claim) -> Claim:
+    dispatch(store, claim)
+    return claim
+
+
 def standing_of(legion: Legion, name: str = "job") -> Standing:
     board = board_of(legion)
     return next(standing(row, board) for row in board.rows if row.job.name == name)
@@ -145,10 +153,30 @@ class TestStates:
         assert "no worker for mail" in found.detail
         assert "no worker with Legion(app) consumes queue 'mail'" in why(legion, "letters")
 
-    def test_a_claim_that_is_not_sent_asks_for_the_broker(self, legion: Legion, store: MemoryStore) -> None:
+    def test_a_claim_that_is_not_sent_is_unsent_and_asks_for_the_broker(
+        self, legion: Legion, store: MemoryStore, clock: Clock
+    ) -> None:
         store.claim([fire()], "beat-1", None, timedelta(hours=1))
-        assert standing_of(legion).word == "queued"
+        clock.moment += timedelta(seconds=9)
+        assert standing_of(legion) == Standing("unsent", "for 9s")
         assert "is the broker away?" in why(legion)
+
+    def test_a_run_that_waits_says_when_its_job_last_succeeded(
+        self, legion: Legion, store: MemoryStore, clock: Clock
+    ) -> None:
+        store.claim([fire()], "beat-1", None, timedelta(hours=1))
+        assert "no success yet" in shown(legion)
+        start(store, ticket(fire()))
+        store.end("job-1", store.runs("job", 1)[0].token, Outcome(state=State.SUCCEEDED), store.retention)
+        clock.moment += timedelta(minutes=2)
+        dispatch(store, fire(2))
+        assert "last success 2m ago" in shown(legion)
+
+    def test_a_job_whose_runs_have_all_failed_had_no_success_yet(self, legion: Legion, store: MemoryStore) -> None:
+        complete(store, fire(), Outcome(state=State.FAILED))
+        dispatch(store, fire(2))
+        assert "no success yet" in shown(legion)
+        assert "first run" not in shown(legion)
 
     def test_a_run_that_works_says_where_and_for_how_long(
         self, legion: Legion, store: MemoryStore, clock: Clock
@@ -173,11 +201,28 @@ class TestStates:
         assert standing_of(legion).word == "running"
         assert "×2" in standing_of(legion).detail
 
-    def test_a_run_that_waits_for_its_retry_is_retrying(self, legion: Legion, store: MemoryStore) -> None:
+    def test_a_run_that_waits_for_its_retry_says_when_that_is_due(
+        self, legion: Legion, store: MemoryStore, clock: Clock
+    ) -> None:
         token = run(store, fire())
         assert store.park("job-1", token, NOW + timedelta(minutes=5), 1)
-        assert standing_of(legion).word == "retrying"
-        assert "waits for its retry" in why(legion)
+        assert standing_of(legion) == Standing("retrying", "in 5m on worker-1")
+        assert "waits for its retry at 00:06:30 (in 5m)" in why(legion)
+        clock.moment += timedelta(minutes=5, seconds=4)
+        assert standing_of(legion) == Standing("retrying", "due 4s ago on worker-1")
+        assert "(due 4s ago)" in why(legion)
+
+    def test_a_run_of_a_worker_that_is_gone_says_so(self, legion: Legion, store: MemoryStore, clock: Clock) -> None:
+        add(legion, "other")
+        know(store, "other")
+        token = run(store, fire())
+        start(store, replace(ticket(dispatched(store, fire(job="other"))), worker="worker-2"))
+        assert store.park("job-1", token, NOW + timedelta(minutes=5), 1)
+        attend(store, "celery", lease=timedelta(0))
+        assert standing_of(legion) == Standing("retrying", "in 5m, worker-1 is gone")
+        assert "that worker is there no more, another worker may still get its message" in why(legion)
+        assert standing_of(legion, "other") == Standing("running", "for 0s, worker-2 is gone")
+        assert "that worker is there no more, its lease will run out" in why(legion, "other")
 
     def test_a_paused_job_says_until_when_and_why(self, legion: Legion, store: MemoryStore) -> None:
         complete(store, fire())
@@ -239,6 +284,26 @@ class TestStates:
         assert notices(board) == []
 
 
+def test_a_leader_without_legion_is_a_notice(legion: Legion, store: MemoryStore) -> None:
+    add(legion, "job")
+    attend(store, "celery")
+    store.pulse("beat-1", timedelta(hours=1), 0, 10, replace(INFO, guarded=False))
+    [notice] = [line.plain for line in notices(board_of(legion))]
+    assert notice.startswith("the scheduler that leads, alpha:101, runs without Legion(app)")
+    assert "unlike this app" in notice
+
+
+def test_schedulers_that_send_to_different_places_are_named_first(legion: Legion, store: MemoryStore) -> None:
+    add(legion, "job")
+    for owner, place in (("one", "queue a at redis://h"), ("two", "queue b at redis://h"), ("old", "")):
+        info = SchedulerInfo(app="shop", fingerprint="f", host="h", pid=1, place=place)
+        store.pulse(owner, timedelta(minutes=1), 0, 0, info)
+
+    text = " ".join(shown(legion, 200).split())
+    assert "schedulers of queue a at redis://h and queue b at redis://h share one schedule" in text
+    assert "legion_key_prefix" in text
+
+
 def test_without_scheduler_and_workers_the_list_says_so_first(legion: Legion, store: MemoryStore) -> None:
     add(legion, "job")
     know(store, "job")
@@ -272,12 +337,14 @@ def test_hostile_names_fit_every_width_and_steer_nothing(
 ) -> None:
     add_hostile(legion)
     know(store, *HOSTILE)
+    attend(store, "celery")
     for name in HOSTILE:
         run(store, fire(job=name))
     lines = shown(legion, width, verbose).split("\n")
     assert max(map(cell_len, lines)) <= width
     assert all(line.isprintable() for line in lines)
-    assert "[bold]markup[/bold]" in "\n".join(lines)
+    # The narrowest breaks it; what counts is that it is no markup.
+    assert "[bold]mark" in "\n".join(lines)
 
 
 def test_names_are_broken_at_their_dots(legion: Legion) -> None:
@@ -316,6 +383,29 @@ def test_verbose_tells_what_a_row_cannot(legion: Legion, store: MemoryStore) -> 
         "ValueError: no",
     ):
         assert words in text
+
+
+class Mute:
+    """A trigger and an argument that cannot show themselves."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        return moment + timedelta(minutes=1)
+
+    def anchored(self, moment: datetime) -> Mute:
+        return self
+
+
+def test_a_job_that_cannot_show_itself_hides_no_other(legion: Legion) -> None:
+    legion.task("t", args=[Mute()], kwargs={"n": Mute()}).trigger(Mute()).name("mute")
+    add(legion, "other")
+    text = shown(legion, 200, verbose=True)
+    assert "other" in text
+    assert "Mute (RuntimeError when shown)" in text
+    assert "t(<Mute: RuntimeError when shown>, n=<Mute: RuntimeError when shown>)" in text
+    assert "Mute" in call(legion, "--json").stdout
 
 
 class TestCommand:

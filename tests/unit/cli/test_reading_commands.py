@@ -243,6 +243,7 @@ class TestShow:
 
     def test_a_run_and_a_pause_are_explained_with_what_to_do(self, store: MemoryStore, legion: Legion) -> None:
         run(store, fire())
+        attend(store, "celery")
         store.pause(Pause(name="job", since=NOW, note="bank"))
         text = shown(legion, 200)
         assert "run job-1 began 0s ago on worker-1; `celery legion interrupt job-1` ends it" in text

@@ -35,7 +35,9 @@ elseif run.job ~= job then
   return { 'refused', 0, 0, 0, '' }
 end
 
-local began = run.state == 'running' or run.state == 'retrying'
+-- One may still go on whose message was given up, a retry's or an unacknowledged one, and turns up after all.
+local given_up = run.state == 'lost' and (run.reason == 'retry_lost' or (run.reason == 'process_lost' and run.late == '1'))
+local began = run.state == 'running' or run.state == 'retrying' or given_up
 local left = (tonumber(run.lease) or 0) - now
 if run.state == 'running' and left > 0 then
   if retries == tonumber(run.retries) then
@@ -49,10 +51,11 @@ if run.state == 'running' and left > 0 then
     if run.accepted == '1' and run.late ~= '1' then return { 'duplicate', 0, 0, 0, '' } end
   end
   return wait(left)
-elseif run.state == 'retrying' then
+elseif run.state == 'retrying' or given_up then
   if retries < tonumber(run.retries) then return { 'duplicate', 0, 0, 0, '' } end
-  if retries > tonumber(run.retries) and left > 0 then return wait(left) end
-elseif not is_open(run.state, run.reason) and not (run.state == 'expired' and run.reason == 'queue') then
+  if retries > tonumber(run.retries) and left > 0 and not given_up then return wait(left) end
+elseif not is_open(run.state, run.reason) and not (run.state == 'expired' and run.reason == 'queue')
+  and not (run.state == 'skipped' and run.reason == 'not_sent') then
   return { 'duplicate', 0, 0, 0, '' }
 end
 
@@ -62,7 +65,7 @@ if run.stop then
 end
 
 if not admit(id, run, dedup) then
-  finish(id, run, began and 'lost' or 'skipped', 'superseded', dedup, 0)
+  if not given_up then finish(id, run, began and 'lost' or 'skipped', 'superseded', dedup, 0) end
   return { 'superseded', 0, 0, 0, '' }
 end
 
@@ -72,10 +75,12 @@ redis.call('SET', key('token'), token)
 local attempt = tonumber(run.attempt) + 1
 if tonumber(run.limit) > 0 then hold(run.lock, id, now + lease) end
 redis.call('HSET', key('run:' .. id), 'state', 'running', 'token', token, 'attempt', attempt, 'worker', worker,
-  'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'accepted', 0, 'asker', asker, 'revived', 0,
+  'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'term', lease, 'accepted', 0, 'asker', asker, 'revived', 0,
   'left', 0, 'previous', success())
 redis.call('HSETNX', key('run:' .. id), 'started', now)
-redis.call('HDEL', key('run:' .. id), 'again', 'reason', 'ended', 'refused', 'pid', 'exit', 'freed')
+-- Why nothing was sent is true no more.
+if run.state == 'skipped' then redis.call('HDEL', key('run:' .. id), 'error') end
+redis.call('HDEL', key('run:' .. id), 'again', 'reason', 'ended', 'refused', 'pid', 'exit', 'freed', 'retry')
 drop_output(id)
 redis.call('ZREM', key('unsent'), id)
 redis.call('ZREM', key('queued'), id)

@@ -20,7 +20,7 @@ for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
       if deadline and deadline < over then over = deadline end
       redis.call('ZADD', key('queued'), over, id)
       -- The message of a retry is not kept.
-      if run[11] == '0' then expect(id, run[10], run[12]) end
+      if run[11] == '0' then expect(id, { queue = run[10], jumps = run[12] }) end
       if run[9] and redis.call('ZSCORE', key('lock:' .. run[9]), id) then hold(run[9], id, now + ttl) end
       ids[#ids + 1] = id
     end

@@ -11,10 +11,11 @@ if run.stop then
   finish(id, run, 'interrupted', 'terminated', tonumber(ARGV[5]), 0)
   return 1
 end
-local till = tonumber(ARGV[3]) + tonumber(run.ttl)
-redis.call('HSET', key('run:' .. id), 'state', 'retrying', 'lease', till, 'retries', ARGV[4], 'accepted', 0)
+local till = tonumber(ARGV[3]) + tonumber(run.term or run.ttl)
+redis.call('HSET', key('run:' .. id), 'state', 'retrying', 'lease', till, 'retries', ARGV[4], 'accepted', 0, 'retry', ARGV[3])
 -- The retry's message is another one.
 redis.call('HDEL', key('run:' .. id), 'msg')
 if tonumber(run.limit) > 0 and run.freed ~= '1' then hold(run.lock, id, till) end
-redis.call('ZADD', key('live'), till + (run.late == '1' and tonumber(run.visibility) or 0), id)
+-- No grace: it may begin even after it was given up.
+redis.call('ZADD', key('live'), till, id)
 return 1

@@ -19,7 +19,7 @@ local function end_all(index, verdict)
   end
 end
 
-end_all('live', function() return 'lost', 'process_lost', dedup end)
+end_all('live', function(run) return 'lost', run.state == 'retrying' and 'retry_lost' or 'process_lost', dedup end)
 end_all('queued', function(run)
   local deadline = tonumber(run.deadline)
   if deadline and deadline <= now then return 'expired', 'past_deadline', dedup end
