@@ -87,6 +87,11 @@ class Gate:
         self._visibility = visibility.span
         self._unrenewed = unrenewed(context.app)
 
+    def wait(self, request: Any) -> None:
+        """Wait until *request* can start, where Celery would ask about it too early. Not at its receipt."""
+        if request in state.reserved_requests:
+            wait_for_slot(self.consumer.pool)
+
     def refuses(self, request: Any) -> bool:
         """Return whether *request* shall not be executed now; it is then acknowledged or waits.
 
@@ -110,7 +115,6 @@ class Gate:
         passage = request.passage
         if passage is None:
             passage = request.passage = Passage()
-        wait_for_slot(self.consumer.pool)
         try:
             ours = self._is_ours(request, header)
         except ForeignRunError as exc:

@@ -63,6 +63,8 @@ class GuardedRequest(Request):
 
     def revoked(self) -> bool:
         """Return whether it shall not be executed: for Celery's reasons, or for the gate's."""
+        if self.guarded:
+            self.gate.wait(self)
         if super().revoked():
             if self.guarded:
                 put_back(self)
