@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -57,10 +57,13 @@ class RunStore(Protocol):
         """
         ...
 
-    def hand_back(self, worker: str) -> list[str]:
+    def hand_back(self, worker: str, pid: int | None = None, begun: Mapping[str, int] | None = None) -> list[str]:
         """Let go of this worker's begun runs that can be delivered again: acknowledged late, or not accepted yet.
 
-        Their lease is over at once, so that the next delivery may begin; returns their ids. Also forgets the worker.
+        Of those only that are *begun* under these tokens, and only the worker of this *pid*: another process may go on
+        under the same name. None is any. Their lease is over at once, so that the next delivery may begin, and one
+        acknowledged late is lost when it has waited for as long as its lock's ttl, or its visibility timeout; returns
+        their ids. Also forgets the worker.
         """
         ...
 

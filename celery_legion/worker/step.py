@@ -97,7 +97,7 @@ class WorkerStep(StartStopStep):
         self.listener.stop()
         self.renewer.stop(2 * self.context.config.store_timeout.total_seconds() + 1)
         try:
-            ids = self.context.store.hand_back(consumer.hostname)
+            ids = self.context.store.hand_back(consumer.hostname, os.getpid(), self.renewer.begun.tokens())
         except Exception as exc:
             logger.warning("What this worker has begun is not handed back; its leases will run out: %s", exc)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from celery_legion.clock import to_ms
@@ -186,15 +186,18 @@ class Running(Ground):
         return True
 
     @atomic
-    def hand_back(self, worker: str) -> list[str]:
+    def hand_back(self, worker: str, pid: int | None = None, begun: Mapping[str, int] | None = None) -> list[str]:
         """See :meth:`.RunStore.hand_back`."""
         ids = []
         for run in [self.all_runs[run_id] for run_id in self.live]:
             if run.worker != worker or run.state is not State.RUNNING or (run.accepted and not run.late):
                 continue
+            if begun is not None and begun.get(run.id) != run.token:
+                continue
             run.lease, run.accepted, run.asker = self.moment, False, None
             if run.late:
-                self.expire_at(run)
+                # It waits in its queue now, as one that has not begun.
+                self.live[run.id] = self.moment + max(run.visibility, run.lock_ttl)
             else:
                 run.state, run.token, run.attempt = State.SENT, 0, run.attempt - 1
                 del self.live[run.id]
@@ -205,7 +208,9 @@ class Running(Ground):
                 if run.id in self.holders(run.lock):
                     self.hold(run.lock, run.id, cut(self.moment + run.lock_ttl))
             ids.append(run.id)
-        self.workers_seen.pop(worker, None)
+        known = self.workers_seen.get(worker)
+        if known is not None and pid in (None, known.info.pid):
+            del self.workers_seen[worker]
         return ids
 
     @atomic

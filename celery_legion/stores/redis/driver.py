@@ -226,9 +226,10 @@ class RedisStore(Inbox, Reading):
         """See :meth:`.RunStore.park`."""
         return bool(self._run("park", (run_id, token, to_ms(until), retries, span_ms(self.options.retention.dedup))))
 
-    def hand_back(self, worker: str) -> list[str]:
+    def hand_back(self, worker: str, pid: int | None = None, begun: Mapping[str, int] | None = None) -> list[str]:
         """See :meth:`.RunStore.hand_back`."""
-        return list(self._run("hand_back", (worker,)))
+        named = () if begun is None else [part for run in begun.items() for part in run]
+        return list(self._run("hand_back", (worker, _text(pid), int(begun is not None), *named)))
 
     def end(self, run_id: str, token: int, outcome: Outcome, retention: Retention) -> bool:
         """See :meth:`.RunStore.end`."""
