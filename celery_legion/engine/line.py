@@ -46,6 +46,7 @@ class Line:
         self._left: list[Aside] = []
         self._last: str | None = None
         self._untried = 0
+        self._reached = False
         self._pause = 0.0
         self._not_before = 0.0
         self._warned = False
@@ -65,7 +66,8 @@ class Line:
 
     def fail(self) -> None:
         """Drop the connection, which has failed, and let the broker rest for a while unless there is another one."""
-        was_open = self._producer is not None
+        # Whoever has used it may have dropped it by now.
+        was_open, self._reached = self._reached, False
         self.drop()
         if was_open:
             self._servers.turn()
@@ -126,7 +128,7 @@ class Line:
         return self._known_servers
 
     def _open(self) -> None:
-        servers = self._servers
+        servers, self._reached = self._servers, False
         until = self._monotonic() + self._timeout
         failure: Exception | None = None
         for _ in range(servers.count):
@@ -141,6 +143,7 @@ class Line:
                     # The next attempt begins with the next one.
                     break
             else:
+                self._reached = True
                 self._tell()
                 return
         self.name = servers.names

@@ -128,6 +128,16 @@ def test_an_open_line_that_fails_goes_to_the_next_at_once_but_round_only_once(si
     assert line.broken
 
 
+def test_one_that_was_dropped_before_it_is_said_to_fail_gives_way_too(site: Site) -> None:
+    line = site.line(THREE)
+    line.producer()
+    line.drop()
+    line.fail()
+    line.producer()
+
+    assert site.asked == ["first", "second"]
+
+
 def test_the_only_broker_rests_as_before(site: Site) -> None:
     line = site.line("try://only")
     pauses = []
