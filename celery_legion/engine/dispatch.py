@@ -78,7 +78,7 @@ class Making:
     elsewhere: bool
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Dispatch:
     """What is sent for one run.
 

@@ -14,7 +14,7 @@ from celery_legion.engine.dispatch import Dispatch
 from celery_legion.engine.levels import Levels, lengthened
 from celery_legion.engine.line import Line
 from celery_legion.engine.making import Maker, Send
-from celery_legion.engine.sending import Sending, refuses_one
+from celery_legion.engine.sending import Sending
 from celery_legion.errors import BrokerUnavailableError
 
 __all__ = ["BATCH_LIMIT", "Publisher", "Send"]
@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 BATCH_LIMIT = 200
 """Most messages between two flushes."""
+
+COMMANDS = 20 * BATCH_LIMIT
+"""Most commands between two flushes: a message may take several."""
 
 SLOW = 0.1
 """Seconds of making after which what is made is sent: a user's slow code keeps no other message waiting for long."""
@@ -119,30 +122,42 @@ class Publisher:
             self._levels.prepare(self._line.connection, [dispatch.message for dispatch in dispatches])
         except Exception as exc:
             raise _LineError from exc
-        if getattr(sending.producer, "supports_batch_publish", False) and self._send_batch(sending, dispatches, known):
-            return
+        if getattr(sending.producer, "supports_batch_publish", False):
+            dispatches = self._send_batch(sending, dispatches, known)
         self._send_each(dispatches, known)
 
-    def _send_batch(self, sending: Sending, dispatches: Sequence[Dispatch], known: list[str]) -> bool:
-        """Send all with one flush; False if they are better sent one by one, since one of them is at fault."""
+    def _send_batch(self, sending: Sending, dispatches: Sequence[Dispatch], known: list[str]) -> list[Dispatch]:
+        """Send all with one flush; return what is to be sent one by one, since the line broke or the broker was ill."""
         began = self._monotonic()
+        counts = []
         try:
-            with sending.producer.batch(max_size=BATCH_LIMIT):
+            with sending.producer.batch(max_size=COMMANDS):
                 for dispatch in dispatches:
+                    before = sending.held
                     if (error := self._send(sending, dispatch)) is not None:
                         raise error
+                    counts.append(sending.held - before)
+                answers = sending.flush()
         except Exception as exc:
             for dispatch in dispatches:
                 dispatch.accepted = False
-            if refuses_one(exc.__cause__):
-                # Which one is not said, and copies of the others are dropped by the workers.
-                return False
             self._break(exc, began)
-            return False
-        for dispatch in dispatches:
-            if dispatch.accepted:
+            return [dispatch for dispatch in dispatches if dispatch.error is None]
+        failure = None
+        for dispatch, count in zip(dispatches, counts, strict=True):
+            mine, answers = answers[:count], answers[count:]
+            error = next((answer for answer in mine if isinstance(answer, Exception)), None)
+            if error is None and dispatch.accepted:
                 self._accept(dispatch, known)
-        return True
+            elif error is not None:
+                dispatch.accepted = False
+                if sending.blames_broker(error):
+                    failure = error
+                else:
+                    self._refuse(dispatch, error)
+        if failure is not None:
+            self._break(failure, began)
+        return [dispatch for dispatch in dispatches if not dispatch.accepted and dispatch.error is None]
 
     def _send_each(self, dispatches: Sequence[Dispatch], known: list[str]) -> None:
         """Send one by one, those last that break the line: a message that does so beside others that pass is at fault.

@@ -96,6 +96,29 @@ class Sending:
             return True
         return bool(channel._lookup(draft.exchange, draft.routing_key))
 
+    @property
+    def held(self) -> int:
+        """How many commands the producer's batch holds, 0 if it does not say."""
+        return int(getattr(self._session, "_buffered", 0))
+
+    def flush(self) -> list[Any]:
+        """Send what the producer's batch holds, and return the server's answer to each command; some are exceptions.
+
+        Kombu raises the first of them, and does not say which of the others arrived. Where its batches are others than
+        we know, nothing is done, and it flushes by itself.
+        """
+        session = self._session
+        if not self.held or not hasattr(session, "pipeline"):
+            return []
+        answers: list[Any] = session.pipeline.execute(raise_on_error=False)
+        session._buffered = 0
+        return answers
+
+    @property
+    def _session(self) -> Any:
+        state = getattr(getattr(self.producer, "_batch_local", None), "current", None)
+        return getattr(state, "session", None)
+
     def _note_return(self, exc: Any, exchange: str, routing_key: str, message: Any) -> None:
         # Raised here, the confirmation that follows would be taken for the next message's.
         self._returned.append(exc)
@@ -130,11 +153,6 @@ class Sending:
         except Exception:
             return False
         return True
-
-
-def refuses_one(exc: BaseException | None) -> bool:
-    """Return whether Redis, asked many things at once, has answered and refused something for one queue's sake."""
-    return exc is not None and _refuses_one(str(exc))
 
 
 def _refuses_one(text: str) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from amqp.exceptions import ChannelError
 from kombu import Producer
 from kombu.exceptions import BatchPublishError
+from redis.exceptions import ResponseError
 
 from celery_legion.codec import Message
 from celery_legion.engine.dispatch import Dispatch
@@ -20,7 +22,7 @@ class Line:
     """A connection, its transport and its channel in one; ``server`` says what gets through."""
 
     connection_errors = (ConnectionError, KeyError)
-    channel_errors = (ChannelError,)
+    channel_errors = (ChannelError, ResponseError)
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -71,20 +73,61 @@ class LineProducer(Producer):
 
     @contextmanager
     def batch(self, max_size: int) -> Any:
-        line, server = self.channel, self.channel.server
-        line.buffer = []
+        session = Session(self.channel)
+        self._batch_local.current = SimpleNamespace(session=session if self.channel.server.tells else None)
         try:
             yield
-            held = line.buffer
         finally:
-            line.buffer = None
-        if server.loses_batches is not None:
-            raise BatchPublishError("delivery is uncertain") from server.loses_batches
-        server.arrived += held
+            del self._batch_local.current
+            self.channel.buffer = None
+        if session._buffered:
+            try:
+                session.execute()
+            except Exception as exc:
+                raise BatchPublishError("delivery is uncertain") from exc
+
+    def _publish(self, *args: Any, **kwargs: Any) -> Any:
+        # Past kombu's own batches.
+        current = self._batch_local.__dict__.pop("current", None)
+        try:
+            return super()._publish(*args, **kwargs)
+        finally:
+            if current is not None:
+                self._batch_local.current = current
+
+
+class Session:
+    """What is held until it is flushed, and the pipeline that flushes it."""
+
+    def __init__(self, line: Line) -> None:
+        self.server, self.pipeline = line.server, self
+        self.held = line.buffer = []
+        self.flushed = False
+
+    @property
+    def _buffered(self) -> int:
+        return 0 if self.flushed else len(self.held)
+
+    @_buffered.setter
+    def _buffered(self, count: int) -> None:
+        self.flushed = not count
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        self.server.flushes += 1
+        if self.server.loses_batches is not None:
+            raise self.server.loses_batches
+        answers = [self.server.refuses.get(message.partition("-")[0], 1) for message in self.held]
+        self.server.arrived += [message for message, one in zip(self.held, answers, strict=True) if one == 1]
+        if raise_on_error and (wrong := [one for one in answers if one != 1]):
+            raise wrong[0]
+        return answers
 
 
 class Server:
-    """The broker and the app's way to it. ``mute`` takes connections and no messages."""
+    """The broker and the app's way to it. ``mute`` takes connections and no messages.
+
+    ``refuses`` says what it answers for some queues when a batch is flushed; its client ``tells`` which they are.
+    """
 
     Producer = LineProducer
 
@@ -92,6 +135,9 @@ class Server:
         self.batches, self.driver = batches, driver
         self.gone = self.mute = False
         self.loses_batches: Exception | None = None
+        self.refuses: dict[str, Exception] = {}
+        self.tells = True
+        self.flushes = 0
         self.sick: dict[str, Exception] = {}
         self.unroutable: set[str] = set()
         self.connections = self.tries = 0

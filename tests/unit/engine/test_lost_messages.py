@@ -196,7 +196,7 @@ def test_one_that_cannot_be_sent_again_is_not_ended_since_the_broker_had_it(
 ) -> None:
     engine = make()
     lose(engine, clock, store)
-    broker.poisoned = {"j"}
+    broker.errors = {"j": TypeError("no JSON")}
     clock.advance(LEASE)
     look(engine, clock)
 

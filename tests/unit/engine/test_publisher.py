@@ -16,6 +16,7 @@ from celery_legion.errors import BrokerUnavailableError
 from tests.unit.engine.lines import Bench, Line, Server
 
 WORDS = "own trouble"
+WRONGTYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 ERRORS = [
     KeyError(WORDS),
     RedisConnectionError(WORDS),
@@ -23,6 +24,18 @@ ERRORS = [
     OperationalError(WORDS),
     ZeroDivisionError(WORDS),
 ]
+
+
+def _refusing(plain: Any) -> Any:
+    """Let a server refuse by itself, too, what it refuses in a batch."""
+
+    def basic_publish(line: Line, message: Any, *, routing_key: str, **fields: Any) -> None:
+        refusal = line.server.refuses.get(routing_key)
+        if line.buffer is None and refusal is not None:
+            raise ResponseError(str(refusal).rpartition("caused error: ")[2])
+        plain(line, message, routing_key=routing_key, **fields)
+
+    return basic_publish
 
 
 @pytest.fixture(params=[True, False], ids=["batched", "one by one"])
@@ -183,21 +196,39 @@ class TestOneMessage:
         assert sorted(bench.known) == sorted(bench.server.arrived) == ["a-1", "b-1", "c-1"]
         assert [one.error for one in made] == [None] * 3
 
-    def test_one_that_the_server_refuses_in_a_batch_is_found(self) -> None:
+    def test_one_that_the_server_refuses_in_a_batch_is_found_and_no_other_sent_twice(self) -> None:
         bench = Bench(Server(batches=True))
-        wrong = "WRONGTYPE Operation against a key holding the wrong kind of value"
-        bench.server.loses_batches = ResponseError(f"Command # 2 (LPUSH b {{...}}) of pipeline caused error: {wrong}")
-        Line.channel_errors, before = (ResponseError,), Line.channel_errors
-        try:
-            good = bench.publish("a")
-            bench.server.sick["b"] = ResponseError(wrong)
-            _, bad = bench.publish("a", "b")
-        finally:
-            Line.channel_errors = before
-        assert good[0].error is None
-        assert str(bad.error) == wrong
-        assert bench.server.arrived == ["a-1", "a-2"]
+        bench.server.refuses = {"b": ResponseError(WRONGTYPE)}
+        first, bad, last = bench.publish("a", "b", "c")
+        assert (first.error, bad.error, last.error) == (None, bench.server.refuses["b"], None)
+        assert bench.known == bench.server.arrived == ["a-1", "c-1"]
+        assert bench.server.flushes == 1
         assert bench.publisher.broken is False
+
+    def test_one_that_a_client_does_not_tell_from_the_others_is_found_all_the_same(self) -> None:
+        bench = Bench(Server(batches=True))
+        bench.server.tells = False
+        bench.server.refuses = {"b": ResponseError(f"Command # 2 (LPUSH b x) of pipeline caused error: {WRONGTYPE}")}
+        plain, Line.basic_publish = Line.basic_publish, _refusing(Line.basic_publish)
+        try:
+            _, bad, _ = bench.publish("a", "b", "c")
+        finally:
+            Line.basic_publish = plain  # type: ignore[method-assign]
+        assert str(bad.error) == WRONGTYPE
+        assert bench.known == ["a-1", "c-1"]
+
+    def test_a_server_that_is_full_is_the_brokers_failure_and_what_it_took_before_is_known(self) -> None:
+        bench = Bench(Server(batches=True))
+        full = ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+        bench.server.refuses = dict.fromkeys("bcd", full)
+        plain, Line.basic_publish = Line.basic_publish, _refusing(Line.basic_publish)
+        try:
+            with pytest.raises(BrokerUnavailableError, match="OOM") as caught:
+                bench.publish("a", "b", "c", "d")
+        finally:
+            Line.basic_publish = plain  # type: ignore[method-assign]
+        assert caught.value.delivered == ("a-1",)
+        assert bench.server.arrived == ["a-1"]
 
     @pytest.mark.parametrize("error", [ChannelError("PRECONDITION_FAILED"), ValueError("no such priority")])
     def test_one_for_which_the_broker_closes_the_channel_is_refused(self, rabbit: Bench, error: Exception) -> None:
