@@ -12,6 +12,7 @@ from typing import Any
 from kombu.exceptions import KombuError, OperationalError
 
 from celery_legion.engine.dispatch import Dispatch
+from celery_legion.engine.levels import Levels, lengthened
 from celery_legion.errors import BrokerUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Publisher:
         self._not_before = 0.0
         self._warned = False
         self._suspects: set[str] = set()
+        self._levels = Levels(app)
 
     def ready(self) -> bool:
         """Return whether the broker may be tried now."""
@@ -112,6 +114,7 @@ class Publisher:
 
     def _send_together(self, dispatches: Sequence[Dispatch], send: Send, known: list[str]) -> None:
         producer = self._ensure_producer()
+        self._levels.prepare(self._connection, [dispatch.message for dispatch in dispatches])
         batched = bool(getattr(producer, "supports_batch_publish", False))
         with self._batch(producer, batched):
             for dispatch in dispatches:
@@ -146,6 +149,7 @@ class Publisher:
         dispatch.accepted, dispatch.error = False, None
         dispatch.publishing = self._options
         try:
+            dispatch.message = lengthened(self._app, dispatch.message)
             send(dispatch, producer)
         except Exception as exc:
             # Not Celery's: a monitor's wrapper, or options that cannot be copied.

@@ -75,6 +75,12 @@ if "spread" in JOBS:
         legion.task("entry", args=[f"spread-{second}"]).cron(f"* * * * * {second}").name(f"spread-{second}")
 
 
+if "delayed" in JOBS:
+    # Of a topic exchange: messages with a countdown go through RabbitMQ's own queues of delays.
+    app.conf.update(task_default_queue_type="quorum", task_default_exchange_type="topic")
+    legion.task("entry", args=["delayed"]).cron("* * * * * */20").options(countdown=15).name("delayed")
+    legion.task("entry", args=["hardly"]).cron("* * * * * */20").options(countdown=0.5).name("hardly")
+
 if "minutely" in JOBS:
     legion.task("entry", args=["minutely"]).every_minute().name("minutely")
 
