@@ -26,6 +26,9 @@ ANSWERS_WITHIN = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before the broker is tried again: doubled after each failure in a row, up to the longest."""
 
+NOT_FOUND = 404
+"""AMQP's word for a queue that does not exist."""
+
 Send = Callable[[Dispatch, Any], None]
 """Sends one dispatch through a producer and writes on it how that went; never raises for a message's sake."""
 
@@ -82,6 +85,25 @@ class Publisher:
             logger.warning("workers could not be asked for their queues: %s", exc)
             return {}
         return {worker: {queue["name"] for queue in queues} for worker, queues in (answers or {}).items()}
+
+    def count_consumers(self, queue: str) -> int | None:
+        """Return how many consumers a queue has by the broker's count; None if it does not count, or does not answer.
+
+        RabbitMQ does. A queue that does not exist has none.
+        """
+        driver = self._app.connection_for_write().transport.driver_type
+        if driver not in ("amqp", "py-amqp"):
+            return None
+        options = self._transport_options(driver)
+        try:
+            with self._app.connection_for_write(connect_timeout=self._timeout, transport_options=options) as connection:
+                connection.ensure_connection(max_retries=0)
+                return int(connection.default_channel.queue_declare(queue, passive=True).consumer_count)
+        except Exception as exc:
+            if getattr(exc, "reply_code", None) == NOT_FOUND:
+                return 0
+            logger.warning("the consumers of queue %s could not be counted: %s", queue, exc)
+            return None
 
     def publish(self, dispatches: Sequence[Dispatch], send: Send) -> list[str]:
         """Send *dispatches* (at most a batch) and return the run ids the broker is known to have.

@@ -29,6 +29,7 @@ class Broker:
     """Takes what is sent; ``down`` makes it fail, ``poisoned`` names jobs whose message cannot be made.
 
     ``workers`` are those that answer, and the queues that they consume; ``asked`` counts how often they were asked.
+    ``counted`` is how many consumers it counts on every queue, None if it does not.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class Broker:
         self.poisoned: set[str] = set()
         self.workers = {"w": {"celery"}}
         self.asked = 0
+        self.counted: int | None = None
 
     @property
     def ids(self) -> list[str]:
