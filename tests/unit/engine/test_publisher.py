@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 from kombu.exceptions import BatchPublishError
 
 from celery_legion.codec import Message
@@ -201,3 +203,61 @@ def test_pauses_grow_up_to_a_bound_and_end_with_the_first_success(bench: Bench) 
 
     assert pauses == [1, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE]
     assert bench.publisher.broken is False
+
+
+class NoControl:
+    """The remote control of an app whose broker carries none."""
+
+    def inspect(self, **_: Any) -> Any:
+        raise AssertionError("nobody can answer")
+
+
+@pytest.mark.parametrize(("url", "asks"), [("sqla+sqlite:///never-made", False), ("memory://", True)])
+def test_workers_are_asked_for_their_queues_only_where_the_broker_carries_the_question(url: str, asks: bool) -> None:
+    app = Celery("shop", broker=url, set_as_current=False)
+    answers = {"w@shop": [{"name": "celery"}, {"name": "mails"}]}
+    app.control = SimpleNamespace(inspect=lambda **_: SimpleNamespace(active_queues=lambda: answers))
+    if not asks:
+        app.control = NoControl()
+    consumers = Publisher(app, timedelta(seconds=1), lambda: 0.0).consumers()
+    assert consumers == ({"w@shop": {"celery", "mails"}} if asks else {})
+
+
+class CountingLine:
+    """A connection to RabbitMQ on which a queue has *consumers*, or of which asking fails."""
+
+    def __init__(self, driver: str, consumers: int | Exception) -> None:
+        self.driver_type, self.consumers = driver, consumers
+        self.transport = self.default_channel = self
+        self.conf = SimpleNamespace(broker_transport_options={})
+
+    def connection_for_write(self, **_: Any) -> CountingLine:
+        return self
+
+    def __enter__(self) -> CountingLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+    def ensure_connection(self, max_retries: int) -> None:
+        assert self.driver_type == "amqp"
+
+    def queue_declare(self, queue: str, passive: bool) -> Any:
+        assert (queue, passive) == ("celery", True)
+        if isinstance(self.consumers, Exception):
+            raise self.consumers
+        return SimpleNamespace(consumer_count=self.consumers)
+
+
+class NotFoundError(Exception):
+    reply_code = 404
+
+
+@pytest.mark.parametrize(
+    ("driver", "consumers", "counted"),
+    [("amqp", 3, 3), ("amqp", NotFoundError(), 0), ("amqp", OSError(), None), ("redis", 3, None)],
+)
+def test_rabbitmq_counts_the_consumers_of_a_queue(driver: str, consumers: int | Exception, counted: int | None) -> None:
+    line = CountingLine(driver, consumers)
+    assert Publisher(line, timedelta(seconds=1), lambda: 0.0).count_consumers("celery") == counted
