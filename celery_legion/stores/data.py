@@ -20,10 +20,7 @@ BODY_KEPT = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerInfo:
-    """What a scheduler says of itself in its pulse. ``fingerprint`` is its schedule's.
-
-    ``guarded`` says that ``Legion(app)`` stands in its app; one that does not say is taken to have it.
-    """
+    """What a scheduler says of itself: its schedule's ``fingerprint``, and whether Legion(app) stands in its app."""
 
     app: str
     fingerprint: str
