@@ -63,7 +63,7 @@ NEIGHBOURS = (
         django="django_settings",
         visit=django.django_structlog,
     ),
-    Neighbour(name="redbeat", environment="locks", app="redbeat_beside", visit=locks.redbeat, seconds=40),
+    Neighbour(name="redbeat", environment="locks", app="redbeat_beside", visit=locks.redbeat, seconds=75),
     Neighbour(name="celery-singleton", environment="locks", app="singleton", visit=locks.singleton),
     Neighbour(name="celery-once", environment="locks", app="once", visit=locks.once),
     Neighbour(name="celery-batches", environment="batches", app="batches", visit=locks.batches, seconds=35),
