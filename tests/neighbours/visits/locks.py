@@ -26,7 +26,7 @@ def redbeat(scene: Scene) -> None:
     scene.expect(times in (2, 3), f"a rule of three times ran {times} times")
     told = re.findall(r"(?:WARNING|ERROR).*(?:RedBeat|redbeat).*", beat.output)
     scene.expect(len(told) == 1, f"beat speaks {len(told)} times, not once, of entries that nobody schedules")
-    scene.commands("list", "show entry", "show thrice", "history", "locks")
+    scene.look("list", "show entry", "show thrice", "history", "locks")
     again = scene.beat()
     old = scene.processes.start(
         *(
@@ -64,7 +64,7 @@ def singleton(scene: Scene) -> None:
     scene.until("single", 3, 20)
     scene.main_job(beat)
     _dropped(scene, "single")
-    scene.commands("list", "show single", "history single")
+    scene.look("list", "show single", "history single")
     scene.quiet(worker)
     scene.quiet(beat)
 
@@ -78,7 +78,7 @@ def once(scene: Scene) -> None:
     scene.main_job(beat)
     _dropped(scene, "strict")
     _dropped(scene, "graceful")
-    scene.commands("list", "show strict", "history graceful")
+    scene.look("list", "show strict", "history graceful")
     scene.quiet(worker)
     scene.quiet(beat)
 
@@ -91,8 +91,7 @@ def batches(scene: Scene) -> None:
     # Longer than a run's lease: what was called lost would be sent again by now.
     time.sleep(10)
     scene.close_beat(beat)
-    scene.fires_right("tick", 2)
-    scene.fires_right("again", 5, attempts=2, least=2)
+    scene.standard_jobs()
     times = Counter(line["id"] for line in scene.starts("flush"))
     scene.expect(set(times.values()) == {1}, f"messages were executed {sorted(Counter(times.values()).items())} times")
     records = scene.records("flush")
@@ -104,7 +103,7 @@ def batches(scene: Scene) -> None:
     scene.expect(gaps == {3.0}, f"flush has gaps of {sorted(gaps)} s, not of 3 s")
     scene.expect("flush" not in {lock.name for lock in scene.store.locks()}, "flush's lock is still held")
     scene.note(f"flush: {dict(states)}")
-    scene.commands("list", "show flush", "history flush")
+    scene.look("list", "show flush", "history flush")
     scene.quiet(worker)
     scene.quiet(beat)
 
