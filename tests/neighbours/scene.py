@@ -194,7 +194,9 @@ class Scene:
 
     def _open(self) -> list[tuple[str, str]]:
         records = self.store.runs(None, 1000)
-        waiting = [one for one in records if not one.state.terminal and one.reason != "unwatched"]
+        # A scheduler that is ended may leave what it has claimed to the next one.
+        sent = [one for one in records if not one.state.terminal and one.state is not State.CLAIMED]
+        waiting = [one for one in sent if one.reason != "unwatched"]
         return [(one.job, one.state.value) for one in waiting if one.job != CLEANUP]
 
     def fires_right(self, job: str, every: float, *, attempts: int = 1, least: int = 3, within: float = 1.5) -> None:
@@ -203,6 +205,8 @@ class Scene:
         *attempts* is how often each run is executed, under its own id each time.
         """
         records = self.records(job)
+        if records and records[-1].state is State.CLAIMED:
+            records.pop()
         self.expect(len(records) >= least, f"{job} has {len(records)} records, not {least}")
         states = Counter((one.state.value, one.reason) for one in records)
         self.expect(
