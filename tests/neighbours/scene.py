@@ -235,15 +235,15 @@ class Scene:
 
     def main_job(self, beat: Process) -> None:
         """Wait until the jobs that every app has have run some times, end the scheduler, and judge them."""
-        self.until("tick", 3)
+        self.until("tick", 2 if self.brief else 4)
         self.until("again", 2 if self.brief else 4)
         self.close_beat(beat)
         self.standard_jobs()
 
     def standard_jobs(self) -> None:
         """Judge the jobs that every app has, after the scheduler's end."""
-        self.fires_right("tick", 1)
-        self.fires_right("again", 3, attempts=2, least=1 if self.brief else 2)
+        self.fires_right("tick", 2, least=2 if self.brief else 4)
+        self.fires_right("again", 4, attempts=2, least=1 if self.brief else 2)
         echoes = {one.state.value for one in self.runs("echo")}
         self.expect(echoes == {"succeeded"}, f"the command was recorded as {sorted(echoes)}")
 

@@ -67,6 +67,6 @@ def add_jobs(app: Celery, legion: Legion) -> None:
         if not self.request.retries:
             raise self.retry(countdown=0.5)
 
-    legion.task("tick").every("1s").name("tick")
-    legion.task("again").every("3s").name("again")
+    legion.task("tick").every("2s").name("tick")
+    legion.task("again").every("4s").name("again")
     legion.command("echo neighbourly").every("2s").name("echo")

@@ -23,7 +23,7 @@ def oldest(scene: Scene) -> None:
     scene.commands(*LAST)
     scene.until("tick", 4)
     beat.terminate()
-    scene.fires_right("again", 3, attempts=2, least=2)
+    scene.fires_right("again", 4, attempts=2, least=2)
     scene.commands("run")
     code, output = scene.legion("work", stop=4)
     scene.expect(code == 0 and "Traceback" not in output, f"`legion work` ends with {code}: {output[-300:]}")
