@@ -38,7 +38,7 @@ def sentry(scene: Scene) -> None:
     ends = {run.state.value for run in scene.runs("broken")}
     scene.expect(ends == {"failed"}, f"the broken job is recorded as {sorted(ends)}")
     scene.note(f"check-ins {told}, {sum(traces.values())} transactions")
-    scene.look("list", "show nightly", "history")
+    scene.look("list", "show nightly")
     scene.quiet(beat)
 
 
