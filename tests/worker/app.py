@@ -32,6 +32,8 @@ app.conf.update(
     task_ignore_result=not os.environ.get("TRIAL_RESULTS"),
     worker_prefetch_multiplier=int(os.environ.get("TRIAL_PREFETCH", "4")),
     worker_cancel_long_running_tasks_on_connection_loss=False,
+    # A fresh interpreter takes a while to import all this on a busy machine, and is killed if it takes longer.
+    worker_proc_alive_timeout=60.0,
 )
 if os.environ.get("TRIAL_QUORUM"):
     app.conf.update(task_default_queue_type="quorum", task_create_missing_queue_type="quorum")

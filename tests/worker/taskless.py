@@ -16,6 +16,7 @@ def make_app() -> Celery:
         legion_store_url=os.environ["TRIAL_STORE"],
         legion_key_prefix="trial",
         worker_pool_start_method=os.environ["TRIAL_START_METHOD"],
+        worker_proc_alive_timeout=60.0,
     )
     Legion(app).autodiscover(["tests.worker"], "errands")
     return app
