@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from celery.utils.imports import symbol_by_name
+from celery.app.task import Task
 from celery.worker.strategy import default
 
 from celery_legion.worker.current import raw_header
@@ -33,7 +33,7 @@ class Receipts:
         self._messages.clear()
         for name, strategy in list(consumer.strategies.items()):
             task = consumer.app.tasks.get(name)
-            if task is not None and symbol_by_name(task.Strategy) is not default:
+            if task is not None and task.Strategy not in (Task.Strategy, default):
                 consumer.strategies[name] = partial(self._take, strategy)
 
     def _take(self, strategy: Callable[..., Any], message: Any, *args: Any, **kwargs: Any) -> Any:
