@@ -11,7 +11,7 @@ PARALLEL := --numprocesses 5 --dist worksteal
 LEGION_TEST_PATIENCE ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint unit bench faults docs clean
+.PHONY: help venv servers demo test lint unit bench faults neighbours docs clean
 
 help:  ## Show what there is to make.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,7 +42,24 @@ $(VENV)/.faults: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group faults
 	@touch $@
 
+# Three neighbours are visited by the plain tests, too.
+.neighbours/.tested: $(VENV)/.dev tests/neighbours/pins/django.txt tests/neighbours/pins/traces.txt
+	@echo "setting up the environments of django-celery-beat, Sentry and OpenTelemetry"
+	@$(BIN)/python -m tests.neighbours --install django traces
+	@touch $@
+
 venv: $(VENV)/.dev  ## Set up .venv for development.
+
+# On Debian's own terms, and only where nobody minds: elsewhere the tests of RabbitMQ are skipped with a reason.
+RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
+
+servers:  ## Install the servers that tests start and no wheel brings (RabbitMQ); only in CI, and as root.
+	@if [ -x $(RABBITMQ) ]; then :; \
+	elif [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing RabbitMQ for the tests that start it"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+			apt-get install -y -qq --no-install-recommends rabbitmq-server >/dev/null; \
+	else echo "RabbitMQ is not installed, so its tests are skipped; for them: sudo apt-get install rabbitmq-server"; fi
 
 demo: $(VENV)/.base  ## Run the example shop for half a minute: jobs, skips, hooks, a push.
 	@$(BIN)/python examples/shop/demo.py
@@ -54,7 +71,7 @@ lint: $(VENV)/.dev  ## Check style, floors, types and the compose file.
 	$(BIN)/mypy --strict celery_legion
 	$(BIN)/docker-compose --file compose/compose.yaml config --quiet
 
-test: lint $(VENV)/.series  ## Run all checks and all tests.
+test: lint servers $(VENV)/.series .neighbours/.tested  ## Run all checks and all tests.
 	LEGION_TEST_PATIENCE=$(LEGION_TEST_PATIENCE) $(BIN)/python -m pytest --quiet --durations=10 $(PARALLEL)
 
 unit: $(VENV)/.series  ## Run the quick tests only.
@@ -69,8 +86,12 @@ bench: $(VENV)/.dev  ## Measure what the package promises, in about a minute and
 faults: $(VENV)/.faults  ## Break everything on purpose, in about twenty minutes: one JSON row a scenario (SEED=7, ONLY=F13, FULL=1).
 	@$(BIN)/python -m tests.faults $(if $(FULL),--full) --seed $(or $(SEED),1) $(ONLY)
 
+# For example: make neighbours ONLY="ddtrace celery-once"
+neighbours: $(VENV)/.dev  ## Run a small app beside each package that Celery users have, in environments of their own, in about ten minutes.
+	@LEGION_TEST_PATIENCE=2 $(BIN)/python -m tests.neighbours $(ONLY)
+
 docs: $(VENV)/.dev  ## Run every command in a terminal and write docs/commands.md (needs tmux).
 	@$(BIN)/python -m docs.paste
 
-clean:  ## Remove .venv and what tools left behind.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean:  ## Remove .venv, .neighbours and what tools left behind.
+	rm -rf $(VENV) .neighbours .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

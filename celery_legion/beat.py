@@ -93,7 +93,7 @@ class Scheduler(beat.Scheduler):
     def update_from_dict(self, dict_: dict[str, Any]) -> None:
         """Make jobs of entries in the form of ``beat_schedule``."""
         for name, entry in dict_.items():
-            self.context.registry.add_entry(name, dict(entry) if not isinstance(entry, dict) else entry)
+            self.context.registry.add_entry(name, entry)
 
     def merge_inplace(self, b: dict[str, Any]) -> None:
         """Make jobs of the entries of *b*; the app's own ``beat_schedule`` is read by the registry."""
@@ -138,7 +138,9 @@ class Scheduler(beat.Scheduler):
         self.apply_entry(entry, producer=producer)
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
-        """Send one entry. How a dispatch went is written on it, and the engine says so in a line.
+        """Make one entry's message. How a dispatch went is written on it, and the engine says so in a line.
+
+        The engine's producer keeps the message, and sends it afterwards.
 
         Celery's ``apply_entry`` would log each error with its whole stack, and swallow it: a broker's outage would fill
         the log.
@@ -155,7 +157,7 @@ class Scheduler(beat.Scheduler):
                 return None
             raise beat.SchedulingError(f"job {entry.name} could not be sent: {exc}") from exc
         if dispatch is not None:
-            dispatch.accepted = True
+            dispatch.result = result
         return result
 
     def _apply(self, entry: Any, producer: Any, **kwargs: Any) -> Any:

@@ -98,6 +98,8 @@ class Builder(Reaction):
         """Name the job. Its history and lock go by this; without it, by the qualified name of what it calls."""
         if not isinstance(name, str) or not name or not name.isprintable():
             raise self._fault(f"{name!r} is no name; use printable text")
+        if name == "*":
+            raise self._fault("'*' means all jobs to `pause` and `resume`; give the job another name")
         self._name = name
         return self
 

@@ -7,29 +7,34 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from enum import StrEnum
-from typing import Any
+from enum import Enum, StrEnum
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from celery_legion.duration import DurationError, parse_duration
 from celery_legion.errors import ConfigurationError, UnknownSettingError
 from celery_legion.job import CatchUp, Overlap
 from celery_legion.triggers.errors import TriggerError
+from celery_legion.triggers.zone_object import zone_name
 from celery_legion.triggers.zones import get_zone
 from celery_legion.url import safe_url
+from celery_legion.visibility import visibility_of
 
 PREFIX = "legion_"
-REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
-SECURED = {"redis": "rediss", "valkey": "valkeys"}
+REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "redis+socket")
+SECURED = {"redis": "rediss", "rediss": "rediss", "valkey": "valkeys", "valkeys": "valkeys"}
 UNSAFE = re.compile(r"[{}\[\]*?^\\\s]")
 """What no key prefix may hold: braces are the hash tag's, the others would make a pattern of it in a server's ACL."""
+
+TAGGED = re.compile(r"^([^{}]+)\{([^{}]+)\}([^{}]*)$")
+"""A prefix with a hash tag of its own, so that its keys begin with what a server's user is held to."""
 
 CERTIFICATE_CHECKS = {ssl.CERT_NONE: "none", ssl.CERT_OPTIONAL: "optional", ssl.CERT_REQUIRED: "required"}
 MEMORY = "memory://"
 """The store of an app whose broker is ``memory://``: no other process has its messages, so none needs its store."""
 
-VISIBILITY = timedelta(hours=1)
-"""How long kombu's Redis transport waits before it delivers a message again, when nothing else is set."""
+LONGEST, MOST = timedelta(days=36_500), 10**9
+"""A century and a billion: beyond, moments leave the calendar, and numbers what a store can count in."""
 
 
 class Secret:
@@ -83,7 +88,7 @@ class Config:
         values = read_settings(app)
         values.setdefault("timezone", app_timezone(app))
         values.setdefault("key_prefix", f"legion:{UNSAFE.sub('_', app_name(app))}")
-        values.setdefault("dedup_age", max(timedelta(days=1), 2 * _visibility(app)))
+        values.setdefault("dedup_age", max(timedelta(days=1), 2 * visibility_of(app).span))
         if "store_url" not in values:
             values["store_url"] = _find_store(app)
         config = cls(**values)
@@ -138,24 +143,37 @@ def app_name(app: Any) -> str:
 
 
 def app_timezone(app: Any) -> str:
-    """Return the name of the app's time zone: its ``timezone`` setting, else UTC or this machine's zone."""
-    return zone_name(app.timezone) or "UTC"
+    """Return the name of the app's time zone: its ``timezone`` setting, else UTC or this machine's zone.
+
+    Raises:
+        ConfigurationError: Its offsets cannot be known.
+    """
+    zone = app.timezone
+    try:
+        name = zone_name(zone)
+    except TriggerError as exc:
+        raise ConfigurationError("timezone", f"a time zone that says its offsets ({exc})", zone) from exc
+    if name is None:
+        raise ConfigurationError("timezone", "an IANA name such as 'Europe/Berlin', or a tzinfo", zone)
+    return name
 
 
-def zone_name(zone: Any) -> str | None:
-    """Return the IANA name of a tzinfo (zoneinfo, pytz, UTC, or Celery's local zone), None if it has none."""
-    for attribute in ("key", "zone"):
-        name = getattr(zone, attribute, None)
-        if isinstance(name, str) and name:
-            return name
-    if zone is None:
+def cron_deadline(app: Any) -> timedelta | None:
+    """Return how long after its time a crontab of ``beat_schedule`` may still run: ``beat_cron_starting_deadline``.
+
+    Raises:
+        ConfigurationError: It is no number of seconds.
+    """
+    seconds = app.conf.beat_cron_starting_deadline
+    if seconds is None:
         return None
-    if type(zone).__name__ == "LocalTimezone":
-        from tzlocal import get_localzone_name
-
-        return str(get_localzone_name() or "UTC")
-    name = str(zone)
-    return name if name == "UTC" else None
+    try:
+        span = timedelta(seconds=seconds)
+    except (TypeError, OverflowError, ValueError):
+        span = timedelta(-1)
+    if span < timedelta(0):
+        raise ConfigurationError("beat_cron_starting_deadline", "a number of seconds, or None", seconds)
+    return span
 
 
 def _given(app: Any) -> dict[str, tuple[str, Any]]:
@@ -192,14 +210,6 @@ def _written(app: Any) -> dict[str, tuple[str, Any]]:
 def _like(key: str, name: str) -> list[str]:
     start = key.removesuffix(name)
     return [start + known for known in PARSERS]
-
-
-def _visibility(app: Any) -> timedelta:
-    value = (app.conf.broker_transport_options or {}).get("visibility_timeout")
-    try:
-        return VISIBILITY if value is None else parse_duration(value)
-    except DurationError:
-        return VISIBILITY
 
 
 def _find_store(app: Any) -> str:
@@ -243,8 +253,18 @@ def _secured(url: str, use_ssl: Any) -> str:
         return url
     query = dict(parse_qsl(parts.query))
     for key, value in (use_ssl if isinstance(use_ssl, Mapping) else {}).items():
-        query.setdefault(str(key), CERTIFICATE_CHECKS.get(value, str(value)) if key == "ssl_cert_reqs" else str(value))
+        if value is not None or key == "ssl_cert_reqs":
+            query.setdefault(str(key), _as_parameter(str(key), value))
     return urlunsplit(parts._replace(scheme=SECURED[parts.scheme], query=urlencode(query)))
+
+
+def _as_parameter(key: str, value: object) -> str:
+    """Return one of the values of ``use_ssl`` as text in a URL: numbers of the ssl module by their names."""
+    if key == "ssl_cert_reqs":
+        return "none" if value is None else CERTIFICATE_CHECKS.get(cast(Any, value), str(value))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ",".join(_as_parameter(key, one) for one in value)
+    return value.name if isinstance(value, Enum) else str(value)
 
 
 def _duration(setting: str, value: object) -> timedelta:
@@ -252,21 +272,21 @@ def _duration(setting: str, value: object) -> timedelta:
         duration = parse_duration(value)
     except DurationError:
         duration = timedelta(0)
-    if duration < timedelta(milliseconds=1):
-        raise ConfigurationError(setting, "a positive duration such as 90, '90s' or '1h30m'", value)
+    if not timedelta(milliseconds=1) <= duration <= LONGEST:
+        raise ConfigurationError(setting, "a positive duration such as 90, '90s' or '1h30m', at most a century", value)
     return duration
 
 
 def _count(setting: str, value: object) -> int:
     number = int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value, re.ASCII) else value
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ConfigurationError(setting, "a positive whole number", value)
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST:
+        raise ConfigurationError(setting, f"a positive whole number, at most {MOST}", value)
     return number
 
 
 def _zone(setting: str, value: object) -> str:
-    name = value if isinstance(value, str) else zone_name(value)
     try:
+        name = value if isinstance(value, str) else zone_name(value)
         get_zone(name or "")
     except TriggerError:
         raise ConfigurationError(setting, "an IANA time zone such as 'Europe/Berlin'", value) from None
@@ -295,10 +315,17 @@ def _readable(setting: str, url: str) -> str:
     return url
 
 
+def is_prefix(value: object) -> bool:
+    """Return whether *value* can begin the keys of a store."""
+    text = TAGGED.sub(r"\1\2\3", value) if isinstance(value, str) else ""
+    return bool(text) and not UNSAFE.search(text) and text.isprintable()
+
+
 def _prefix(setting: str, value: object) -> str:
-    if not isinstance(value, str) or not value or UNSAFE.search(value) or not value.isprintable():
-        raise ConfigurationError(setting, "a text without spaces, control characters and any of {}[]*?^\\", value)
-    return value
+    if not is_prefix(value):
+        expected = "a text without spaces, control characters and any of []*?^\\, and without braces but for one pair "
+        raise ConfigurationError(setting, expected + "behind the text's begin, as in 'shop:{legion}'", value)
+    return str(value)
 
 
 def _modules(setting: str, value: object) -> tuple[str, ...]:

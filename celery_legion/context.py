@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery_legion.clock import Clock, SystemClock
-from celery_legion.config import Config
+from celery_legion.config import Config, read_settings
 from celery_legion.registry import Registry
 from celery_legion.stores import open_store
 from celery_legion.stores.base import Retention, Store, StoreOptions
@@ -42,6 +42,11 @@ class Context:
             context = cls(app)
             setattr(app, ATTRIBUTE, context)
         return context
+
+    @staticmethod
+    def living() -> list[Context]:
+        """Return the contexts of this process's apps."""
+        return list(_contexts)
 
     @property
     def enabled(self) -> bool:
@@ -96,6 +101,36 @@ class Context:
         if self._injected:
             return self.store
         return open_store(replace(self.store_options, timeout=timeout))
+
+    def move_to(self, app: Any, config: Config | None) -> None:
+        """Belong to *app* from now on, which Celery has in place of the present one in a spawned pool process.
+
+        *config* are the settings that the worker runs with.
+        """
+        self.registry.move_to(app)
+        self.app = app
+        setattr(app, ATTRIBUTE, self)
+        if config is not None:
+            self._config = config
+
+    @property
+    def prefix_is_given(self) -> bool:
+        """Whether the settings name the key prefix, so that it is not only made of the app's name."""
+        return "key_prefix" in read_settings(self.app)
+
+    def serve(self, prefix: str) -> None:
+        """Use the keys under *prefix* from now on, in this process."""
+        if prefix == self.config.key_prefix:
+            return
+        with self._opening:
+            self._config = replace(self.config, key_prefix=prefix)
+            if not self._injected:
+                # Not closed: another thread may be talking to it.
+                self._store = None
+
+    def store_under(self, prefix: str, timeout: timedelta) -> Store:
+        """Return a store on connections of its own that sees the keys under *prefix*."""
+        return open_store(replace(self.store_options, prefix=prefix, timeout=timeout))
 
     def use_store(self, store: Store) -> None:
         """Use *store* instead of the one the settings name; for tests and embedding."""

@@ -18,6 +18,21 @@ def visible_json(text: str) -> str:
     return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+LONGEST_ERROR = 2000
+"""Characters of an error's text that are kept."""
+
+
+def error_in_line(error: BaseException) -> str:
+    """Return an error's type and text as a part of one line that every log and store can hold, whatever its class."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "it cannot say what is wrong"
+    text = text.encode("utf-8", "replace").decode()
+    shown = in_line(text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}...")
+    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__
+
+
 def in_line(text: object) -> str:
     """Return *text* as a part of one line: with ends of line and tabs escaped, too."""
     return visible(str(text)).replace("\n", "\\n").replace("\t", "\\t")

@@ -15,7 +15,7 @@ from celery_legion.frequency import Frequency
 from celery_legion.hook import NAMES as HOOKS
 from celery_legion.job import NOTHING, Overlap
 from celery_legion.registry import decorate
-from celery_legion.target import Target, is_task, is_unbound_method, place_of_caller, qualified_name
+from celery_legion.target import Target, current_app, is_task, is_unbound_method, place_of_caller, qualified_name
 
 T = TypeVar("T")
 
@@ -79,9 +79,10 @@ class Scheduled:
 
         def put_on_schedule(given: T) -> T:
             said = dict(keywords)
-            name = said.pop("name", None)
+            name, home = said.pop("name", None), current_app()
             decorated: T = _as_task(given, name)
-            builder = Builder(Target(decorated, place, tuple(said.pop("args", ())), dict(said.pop("kwargs", NOTHING))))
+            given_args, given_kwargs = tuple(said.pop("args", ())), dict(said.pop("kwargs", NOTHING))
+            builder = Builder(Target(decorated, place, given_args, given_kwargs, home))
             if name is not None:
                 builder.name(name)
             getattr(builder, word)(*args, **arguments)

@@ -208,6 +208,15 @@ class StoreError(LegionError, RuntimeError):
         return self.problem
 
 
+REMEDIES = {
+    "read only replica": "it has become a replica: let the URL name the server that takes writes",
+    "is loading the dataset": "it is up, and takes work when it has read its data",
+    "CERTIFICATE_VERIFY_FAILED": "name the authority's file as ssl_ca_certs (in the URL, broker_use_ssl or "
+    "redis_backend_use_ssl), or let nothing be checked by ssl_cert_reqs=none",
+}
+"""What a server says that can be reached → what to do about it."""
+
+
 class StoreUnavailableError(StoreError, ConnectionError):
     """The store did not answer in time; whether the verb took effect is unknown.
 
@@ -220,6 +229,9 @@ class StoreUnavailableError(StoreError, ConnectionError):
         self.store, self.cause = store, cause
 
     def __str__(self) -> str:
+        for mark, remedy in REMEDIES.items():
+            if mark in self.cause:
+                return f"the store {self.store} cannot be used ({self.cause}); {remedy}"
         check = "check its URL (legion_store_url, else the broker's) and that it is up"
         return f"the store {self.store} cannot be reached ({self.cause}); {check}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, time
+from datetime import datetime, time, tzinfo
 from typing import Any, Self
 
 from celery_legion.job import Between
@@ -51,8 +51,11 @@ class Frequency(Repetition):
     def _days_of_month(self, *days: Any) -> str:
         return self._checked(numbers, days, 1, 31, "day of the month")
 
-    def cron(self, expression: str, *, seconds: str = "last", days: str = "vixie") -> Self:
-        """Fire at the times of a cron expression; see ``Cron`` for its fields and keywords."""
+    def cron(self, expression: str, *, seconds: str | None = None, days: str = "vixie") -> Self:
+        """Fire at the times of a cron expression; see ``Cron`` for its fields and keywords.
+
+        Of six fields the last one is the seconds, unless *seconds* is ``first``.
+        """
         return self._base(CronText(expression, seconds, days))
 
     def trigger(self, trigger: Trigger | object) -> Self:
@@ -173,9 +176,9 @@ class Frequency(Repetition):
         """Fire on Sundays only."""
         return self.days(6)
 
-    def timezone(self, name: str) -> Self:
-        """Mean every time and day in this IANA zone instead of ``legion_timezone``."""
-        self._checked(self._timing.set_timezone, name)
+    def timezone(self, zone: str | tzinfo) -> Self:
+        """Mean every time and day in this zone (an IANA name, or a tzinfo) instead of in ``legion_timezone``."""
+        self._checked(self._timing.set_timezone, zone)
         return self
 
     def between(self, start: TimeOfDay, end: TimeOfDay) -> Self:

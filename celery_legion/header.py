@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery_legion.clock import from_ms, span_ms, to_ms
+from celery_legion.config import is_prefix
 from celery_legion.errors import LegionError
 from celery_legion.run import Kind, State
 
@@ -36,7 +37,8 @@ class HeaderError(LegionError, ValueError):
 class Header:
     """Job, fire and lock of a message's run; all that a worker needs to ask for its begin.
 
-    ``owes`` are the endings that the job had hooks for when it was sent.
+    ``owes`` are the endings that the job had hooks for when it was sent, ``prefix`` is the key prefix that the store
+    knows the run under; None in a message of a scheduler that did not say so yet.
     """
 
     job: str
@@ -46,6 +48,7 @@ class Header:
     limit: int
     lock_ttl: timedelta
     owes: frozenset[State] = frozenset()
+    prefix: str | None = None
 
     def dump(self) -> dict[str, Any]:
         """Return the header as JSON-ready data."""
@@ -59,6 +62,7 @@ class Header:
             "limit": self.limit,
             "ttl": span_ms(self.lock_ttl),
             **owes,
+            **({} if self.prefix is None else {"prefix": self.prefix}),
         }
 
     @classmethod
@@ -79,6 +83,9 @@ class Header:
         fire, limit, ttl = (_integer(data, key) for key in ("fire", "limit", "ttl"))
         if limit > HIGHEST_LIMIT or ttl > LONGEST_TTL:
             raise HeaderError(f"limit {limit} or ttl {ttl} is beyond all measure")
+        prefix = data.get("prefix")
+        if prefix is not None and not is_prefix(prefix):
+            raise HeaderError("its prefix can be none of a key")
         try:
             kind = Kind(str(data.get("kind")))
             owes = frozenset(State(str(state)) for state in _list(data, "owes"))
@@ -90,6 +97,7 @@ class Header:
                 limit=limit,
                 lock_ttl=timedelta(milliseconds=ttl),
                 owes=owes,
+                prefix=prefix,
             )
         except (ValueError, OverflowError) as exc:
             raise HeaderError(str(exc)) from exc

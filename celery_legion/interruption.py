@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
 
 from celery_legion.context import Context
 from celery_legion.duration import Duration, parse_duration
@@ -19,9 +18,6 @@ from celery_legion.run import Reason, Record
 
 logger = logging.getLogger(__name__)
 
-RENEW = "legion_renew"
-"""The remote control command by which workers look at once whether they shall interrupt something."""
-
 GRACE = timedelta(seconds=5)
 PATIENCE = timedelta(seconds=15)
 """How long a worker may take beyond its next renewal and the grace."""
@@ -29,6 +25,9 @@ PATIENCE = timedelta(seconds=15)
 UNHEARD = "it was sent to a worker without Legion(app), and nobody can say whether it runs"
 
 POLL = 0.1
+ANSWERS_WITHIN = 1.0
+"""Seconds for which workers are waited for that are asked what they execute."""
+
 DIGITS = 10
 """Most digits of a process id."""
 
@@ -117,7 +116,6 @@ def interrupt(
         else:
             open_runs.append(after)
     if open_runs:
-        _nudge(context.app)
         asked(open_runs)
         results += _await(context, open_runs, patience)
     return results
@@ -148,28 +146,19 @@ def find_runs(context: Context, target: str) -> list[Record]:
 
 def _by_process(context: Context, pid: int) -> list[Record]:
     """Return the runs of a process: a command's leader, or one of a pool."""
-    records = [record for record in context.store.running() if record.pid == pid]
-    if records:
-        return records
-    # Of a run that has just begun the store does not know the process yet; its worker does.
-    try:
-        active = context.app.control.inspect(timeout=1.0).active() or {}
-    except Exception as exc:
-        logger.warning("The workers cannot be asked for process %d: %s", pid, exc)
-        return []
-    ids = [
-        request.get("id") for requests in active.values() for request in requests if request.get("worker_pid") == pid
-    ]
-    found = (context.store.get(str(run_id)) for run_id in ids)
-    return [record for record in found if record is not None]
 
+    def executed() -> list[Record]:
+        return [record for record in context.store.running() if record.pid == pid]
 
-def _nudge(app: Any) -> None:
-    """Make the workers look at once. Without it they do at their next renewal."""
-    try:
-        app.control.broadcast(RENEW, reply=False)
-    except Exception as exc:
-        logger.warning("The workers are not told at once (%s); they look at their next renewal", exc)
+    records = executed()
+    if not records and any(record.pid is None for record in context.store.running()):
+        # Of a run that has just begun the store does not know the process yet; its worker does.
+        context.store.hurry()
+        deadline = time.monotonic() + ANSWERS_WITHIN
+        while not records and time.monotonic() < deadline:
+            time.sleep(POLL)
+            records = executed()
+    return records
 
 
 def _await(context: Context, records: Sequence[Record], patience: timedelta) -> list[Interrupted]:

@@ -12,6 +12,7 @@ from typing import Any
 from celery_legion.command import Command
 from celery_legion.hook import NO_HOOKS, Hooks
 from celery_legion.triggers import Trigger
+from celery_legion.triggers.broken import Broken
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -89,7 +90,8 @@ class Policy:
     """The rules a job is run by. Interned by the registry: most jobs share one.
 
     None means the setting of that name decides (``legion_lock_ttl``, ``legion_catch_up`` …).
-    ``limit`` is how many runs may overlap: 1 for skip, 0 for no bound. ``start_deadline`` is how long after its fire
+    ``limit`` is how many runs may overlap: 1 for skip, 0 for no bound. ``send_deadline`` is how long after its fire
+    time a run may still be sent by the schedule, ``start_deadline`` how long after its fire
     time a run may still begin. ``capture_output`` keeps what a task or callable prints and logs.
     """
 
@@ -99,6 +101,7 @@ class Policy:
     catch_up: CatchUp | None = None
     catch_up_window: timedelta | None = None
     catch_up_limit: int = 100
+    send_deadline: timedelta | None = None
     start_deadline: timedelta | None = None
     when: tuple[Condition, ...] = ()
     skip: tuple[Condition, ...] = ()
@@ -139,6 +142,11 @@ class Job:
     policy: Policy = DEFAULT_POLICY
     place: str = ""
     schedule: Any = None
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with how it was written, so that it can neither fire nor be run; empty if nothing is."""
+        return self.trigger.problem if isinstance(self.trigger, Broken) else ""
 
     @property
     def lock(self) -> str:

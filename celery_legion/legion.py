@@ -19,7 +19,7 @@ from celery_legion.hook import is_callable_so
 from celery_legion.interruption import GRACE, Interrupted, interrupt
 from celery_legion.job import NOTHING, Job
 from celery_legion.pushing import push
-from celery_legion.target import Target, place_of_caller
+from celery_legion.target import ENABLED, Target, place_of_caller
 from celery_legion.worker import install
 
 F = TypeVar("F", bound=Callable[[], object])
@@ -37,6 +37,7 @@ class Legion:
         self.context = Context.of(app)
         if not self.context.registry.guarded:
             self.context.registry.guarded = True
+            setattr(app, ENABLED, True)
             app.on_after_configure.connect(_mask_password, weak=False)
             misstart.watch()
         install(self.context)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from hashlib import sha1
-from zoneinfo import ZoneInfo
 
 from celery_legion.job import Between, CatchUp, Condition, Job
 from celery_legion.run import Reason, State
 from celery_legion.triggers import Trigger
+from celery_legion.triggers.zones import get_zone
 
 SLICE = 1000
 """Most fires that one plan accounts for, so that a month of backlog never blocks a pass."""
@@ -85,7 +85,8 @@ def plan(
         return _plan(due, following, (), [(due, State.SKIPPED, Reason.PAUSED)])
     mode = job.policy.catch_up or rules.catch_up
     window = job.policy.catch_up_window or rules.window
-    deadline = job.policy.start_deadline
+    deadlines = [span for span in (job.policy.send_deadline, job.policy.start_deadline) if span is not None]
+    deadline = min(deadlines, default=None)
     wanted, missed = _catch_up(due, backlog, now, mode, window, job.policy.catch_up_limit, rules.grace)
     runs = []
     for fire in wanted:
@@ -98,6 +99,14 @@ def plan(
         else:
             missed.append(([fire], State.SKIPPED, reason))
     return _plan(due, following, tuple(runs), missed)
+
+
+def plan_one(job: Job, fire: datetime, *, paused: bool = False, judge: Callable[[Job, datetime], str | None]) -> Plan:
+    """Decide about the one fire of a job whose schedule has just said that it is due."""
+    reason = Reason.PAUSED if paused else judge(job, fire)
+    if reason is None:
+        return Plan(until=fire, runs=(fire,))
+    return _plan([fire], None, (), [([fire], State.SKIPPED, reason)])
 
 
 _Lapses = list[tuple[list[datetime], State, str]]
@@ -147,7 +156,7 @@ def within(window: Between, moment: datetime) -> bool:
 
     A window whose end is not after its start runs past midnight.
     """
-    at: time = moment.astimezone(ZoneInfo(window.timezone)).time()
+    at: time = moment.astimezone(get_zone(window.timezone)).time()
     after, before = window.start <= at, at < window.end
     inside = after and before if window.start < window.end else after or before
     return inside is window.inside

@@ -95,6 +95,8 @@ def check_push(push: Push, job: Job | None, known: Iterable[str] = ()) -> Job:
     """
     if job is None:
         raise PushError(f"no job is named {push.job[:200]!r}{did_you_mean(push.job[:200], known)}")
+    if job.problem:
+        raise PushError(f"job {job.name!r} is written wrongly: {job.problem}")
     if job.action.kind is ActionKind.COMMAND and (push.args is not None or push.kwargs):
         raise PushError(f"job {job.name!r} is a command, and takes no arguments")
     return job

@@ -13,12 +13,14 @@ from typing import Any, Protocol
 from celery.backends.base import DisabledBackend
 from celery.schedules import crontab
 
-from celery_legion.config import Config
-from celery_legion.errors import DuplicateJobError, LegionError, UnknownJobError
+from celery_legion.config import Config, cron_deadline
+from celery_legion.errors import ConfigurationError, DuplicateJobError, InvalidJobError, LegionError, UnknownJobError
 from celery_legion.hook import NAMES, NO_HOOKS, Hooks, hook_name
-from celery_legion.interop import Shared, job_of_entry
+from celery_legion.interop import Shared, broken_job, job_of_entry
 from celery_legion.job import Job, Overlap, Policy
 from celery_legion.planner import trigger_print
+from celery_legion.target import stand_in
+from celery_legion.triggers import Cron
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +85,12 @@ class Registry:
     def jobs(self) -> Mapping[str, Job]:
         """All jobs by name: the same mapping until something is added, to ``beat_schedule`` too.
 
-        Finalizes the app, since its tasks and periodic tasks are complete only then.
+        Finalizes the app, since its tasks and periodic tasks are complete only then. An entry of ``beat_schedule``
+        that is written wrongly is a job with a ``problem``: such entries come from files and databases, and beat
+        runs the others. A job that is described in code is its programmer's to mend before anything starts.
 
         Raises:
-            LegionError: A job cannot be built, or two carry one name.
+            LegionError: A job that is described in code cannot be built, or two carry one name.
         """
         jobs = self._jobs
         if jobs is None or self._seen != self._state():
@@ -140,6 +144,20 @@ class Registry:
         own = NO_HOOKS if job is None else job.policy.hooks
         return own + self.hooks if self.hooks is not NO_HOOKS else own
 
+    def places(self) -> list[str]:
+        """Return where the jobs were written down, as ``file:line``."""
+        return [specification.place for specification in self._all()]
+
+    def hook_modules(self) -> set[str]:
+        """Return the modules of the whole schedule's hooks."""
+        hooks = [hook for name in NAMES for hook in getattr(self.hooks, name)]
+        return {str(module) for hook in hooks if (module := getattr(hook, "__module__", None)) is not None}
+
+    def move_to(self, app: Any) -> None:
+        """Belong to *app* from now on, which Celery has in place of the present one in a spawned pool process."""
+        stand_in(self._app, app)
+        self._app, self._jobs, self._described = app, None, None
+
     def add(self, specification: Specification) -> None:
         """Add a job that is still being described."""
         self._specifications.append(specification)
@@ -171,7 +189,11 @@ class Registry:
             digest = sha1(usedforsecurity=False)
             for name in sorted(jobs):
                 job = jobs[name]
-                digest.update(f"{name}\0{job.action.task}\0{trigger_print(job.trigger)}\n".encode())
+                print_ = ""
+                # A user's trigger that cannot be shown is left out by schedulers.
+                with suppress(Exception):
+                    print_ = trigger_print(job.trigger)
+                digest.update(f"{name}\0{job.action.task}\0{print_}\n".encode(errors="replace"))
             self._fingerprint = (jobs, digest.hexdigest()[:16])
         return self._fingerprint[1]
 
@@ -202,15 +224,29 @@ class Registry:
             jobs[job.name] = job
         shared: Shared = {}
         policy = Policy(overlap=config.overlap if self.guarded else Overlap.ALLOW)
+        # As in Celery, the deadline is for crontabs; an asked one keeps it by itself.
+        timed = replace(policy, send_deadline=cron_deadline(app))
         for name, entry in self._beat_entries().items():
             if name in jobs:
                 raise DuplicateJobError(name, jobs[name].place, "beat_schedule")
-            jobs[name] = job_of_entry(name, entry, app, policy, shared)
+            try:
+                job = job_of_entry(name, entry, app, policy, shared)
+                jobs[name] = replace(job, policy=timed) if isinstance(job.trigger, Cron) else job
+            except InvalidJobError as exc:
+                jobs[name] = broken_job(name, entry, exc.problem)
+            except Exception as exc:
+                # Beat leaves out an entry that it cannot read, whatever is in it, and runs the others.
+                problem = f"its beat_schedule entry cannot be read ({type(exc).__name__}: {exc})"
+                jobs[name] = broken_job(name, entry, problem)
         return jobs
 
     def _beat_entries(self) -> dict[str, Mapping[str, Any]]:
         app = self._app
-        entries: dict[str, Mapping[str, Any]] = {**(app.conf.beat_schedule or {}), **self._entries}
+        written = app.conf.beat_schedule or {}
+        if not isinstance(written, Mapping):
+            raise ConfigurationError("beat_schedule", "a dict of entries by name", written)
+        # Beat takes a number for a name, too.
+        entries: dict[str, Mapping[str, Any]] = {str(name): entry for name, entry in written.items()} | self._entries
         keeps = not isinstance(app.backend, DisabledBackend) and not app.backend.supports_autoexpire
         if CLEANUP not in entries and app.conf.result_expires and keeps:
             # As Celery's own scheduler does, for backends that keep results for ever.

@@ -18,7 +18,8 @@ class State(StrEnum):
     ``claimed → sent → running ⇄ retrying →`` one of the terminal states. A fire
     that became no run is ``skipped`` or ``missed``, with a reason. A run that
     ``expired`` in its queue, or is ``lost`` with its retry, and whose message turns up after all may still begin.
-    ``sent(unwatched)`` is the last that is known of a run that no worker reports on.
+    ``sent(unwatched)`` is the last that is known of a run that no worker reports on. One that was skipped because its
+    task sent no message (``skipped(not_sent)``) begins after all, too, if its task sends one later.
     """
 
     CLAIMED = "claimed"
@@ -68,6 +69,7 @@ class Reason(StrEnum):
     QUEUE = "queue"
     UNWATCHED = "unwatched"
     UNSENDABLE = "unsendable"
+    NOT_SENT = "not_sent"
     UNKNOWN_TASK = "unknown_task"
     EXPIRES = "expires"
     REVOKED = "revoked"

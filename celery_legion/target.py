@@ -7,18 +7,29 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from celery import _state
 from celery.app.task import Task
 from celery.canvas import Signature
 from celery.local import PromiseProxy, Proxy
 
+from celery_legion.config import app_name
 from celery_legion.errors import InvalidJobError, NamelessActionError
 from celery_legion.job import NOTHING, Action, ActionKind
 
 METHODS = ("__call__", "run", "handle")
 """What is called of a class, the first that it has."""
 
+ENABLED = "legion_enabled"
+"""The app's attribute that says that ``Legion(app)`` stands in it."""
+
 KNOWN = "legion_callables"
 """The app's attribute that holds which callable each task's name stands for."""
+
+SPAWNED_MAIN = "__mp_main__"
+"""What a program's own module, ``__main__``, is called in the processes that are spawned for it."""
+
+STAND_IN = "legion_stand_in"
+"""The app's attribute that holds the one that Celery has in its place, in a spawned pool process."""
 
 CANVAS = ("chain", "group", "chord")
 
@@ -26,13 +37,21 @@ CANVAS = ("chain", "group", "chord")
 class Target:
     """A task's name, a task, a signature, a callable, a class, or a method, as it was written down at *place*.
 
-    Nothing of a task is looked at before an app asks, since it may belong to one that does not exist yet.
+    *home* is the app for which that was, None if that is not known. Nothing of a task is looked at before an app asks,
+    since it may belong to one that does not exist yet.
     """
 
-    __slots__ = ("args", "given", "kwargs", "place")
+    __slots__ = ("args", "given", "home", "kwargs", "place")
 
-    def __init__(self, given: Any, place: str, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NOTHING) -> None:
-        self.given, self.place, self.args, self.kwargs = given, place, args, kwargs
+    def __init__(
+        self,
+        given: Any,
+        place: str,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = NOTHING,
+        home: Any = None,
+    ) -> None:
+        self.given, self.place, self.args, self.kwargs, self.home = given, place, args, kwargs, home
 
     def _check(self) -> None:
         given, place = self.given, self.place
@@ -81,9 +100,15 @@ class Target:
         return Action(name, ActionKind.CALLABLE)
 
     def belongs_to(self, app: Any) -> bool:
-        """Return whether *app* may run it: a task that another app has made is that one's, a shared task everyone's."""
-        owner = _owner(self.given)
-        return owner is None or owner is app
+        """Return whether *app* may run it: a task that another app has made is that one's.
+
+        What is no app's own was written for the app that was current then, or one of its name (of each test, say); it
+        is every app's if there was none, or if that one has no schedule of ours.
+        """
+        owner, home = _owner(self.given), self.home
+        if owner is not None or home is None or home is app:
+            return owner is None or owner is app or vars(owner).get(STAND_IN) is app
+        return not has_legion(home) or app_name(home) == app_name(app)
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -106,6 +131,8 @@ class Target:
             if inspect.isclass(owner):
                 # An inherited class method is another one for each class.
                 module, short = owner.__module__, f"{owner.__qualname__}.{self.given.__name__}"
+            if module == SPAWNED_MAIN:
+                return f"{app.main or '__main__'}.{short}"
             return str(app.gen_task_name(short, module))
         if job_name is None:
             what = "a lambda" if getattr(self.given, "__name__", "") == "<lambda>" else _describe(self.given)
@@ -126,6 +153,12 @@ class Target:
 
         run.__doc__ = getattr(given, "__doc__", None)
         return run
+
+
+def stand_in(app: Any, other: Any) -> None:
+    """Take what belongs to *app* for what belongs to *other*, too."""
+    if app is not other:
+        setattr(app, STAND_IN, other)
 
 
 def _source(given: Any) -> tuple[object, ...]:
@@ -163,6 +196,16 @@ def qualified_name(given: Any) -> tuple[str, str] | None:
     if not isinstance(module, str) or not isinstance(name, str) or "<" in name:
         return None
     return module, name
+
+
+def has_legion(app: Any) -> bool:
+    """Return whether ``Legion(app)`` stands in the app, and the app was not closed."""
+    return bool(vars(app).get(ENABLED)) and app in _state._apps
+
+
+def current_app() -> Any:
+    """Return the app that is current, None if there is none yet. Makes none, unlike Celery's own."""
+    return getattr(_state._tls, "current_app", None) or _state.default_app
 
 
 def _describe(given: Any) -> str:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, time, timedelta
+from datetime import datetime, time, timedelta, tzinfo
 from typing import Any, Literal, get_args
-from zoneinfo import ZoneInfo
 
 from celery_legion.errors import LegionError
 from celery_legion.job import Between
-from celery_legion.triggers import Cron, Interval, Once, Restricted, Trigger, Union
+from celery_legion.triggers import Cron, Interval, Once, Restricted, Trigger, TriggerError, Union
+from celery_legion.triggers.zone_object import zone_name
 from celery_legion.triggers.zones import get_zone
 
 FULL_WEEK = frozenset(range(7))
 MIDNIGHT = time()
 Seconds = Literal["last", "first"]
+SECONDS_FIRST = "If its seconds stand first, as in Quartz and Spring, say seconds='first'"
 Days = Literal["vixie", "or", "and"]
 
 
@@ -53,17 +54,37 @@ class CronText:
     """A cron expression as the user wrote it."""
 
     expression: str
-    seconds: str = "last"
+    seconds: str | None = None
     days: str = "vixie"
 
     def trigger(self, zone: str) -> Cron:
-        """Return the expression as a trigger in *zone*; raises ``TriggerError`` if it is wrong."""
-        return Cron(
-            self.expression,
-            zone,
-            seconds=_literal(self.seconds, Seconds, "seconds"),
-            days=_literal(self.days, Days, "days"),
-        )
+        """Return the expression as a trigger in *zone*.
+
+        Raises:
+            TimingError: It has six fields, and it was not said which are the seconds though they seem to be the first.
+            TriggerError: It is wrong.
+        """
+        days = _literal(self.days, Days, "days")
+        if self.seconds is not None:
+            return Cron(self.expression, zone, seconds=_literal(self.seconds, Seconds, "seconds"), days=days)
+        try:
+            made = Cron(self.expression, zone, days=days)
+        except TriggerError as exc:
+            if self._may_begin_with_seconds(zone, days):
+                raise TimingError(f"{exc}. {SECONDS_FIRST}") from exc
+            raise
+        minute, *_, last = made.pattern.fields
+        every_second = len(made.pattern.fields) == 6 and last in ("*", "?") and not minute.startswith("*")
+        if every_second and self._may_begin_with_seconds(zone, days):
+            shown = f"cron expression {self.expression!r} fires in each second of its minutes"
+            raise TimingError(f"{shown}; say seconds='last' if that is meant. {SECONDS_FIRST}")
+        return made
+
+    def _may_begin_with_seconds(self, zone: str, days: Days) -> bool:
+        try:
+            return len(Cron(self.expression, zone, seconds="first", days=days).pattern.fields) == 6
+        except TriggerError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +149,10 @@ class Timing:
         """Allow these weekdays too."""
         self.weekdays |= weekdays
 
-    def set_timezone(self, name: str) -> None:
+    def set_timezone(self, zone: str | tzinfo) -> None:
         """Say the zone; raises ``UnknownZoneError``."""
-        get_zone(name)
+        name = zone if isinstance(zone, str) else zone_name(zone)
+        get_zone(name or repr(zone))
         self.timezone = name
 
     def _check_times(self) -> None:
@@ -211,7 +233,7 @@ def parse_moment(moment: datetime | str) -> datetime:
 
 
 def _aware(moment: datetime, zone: str) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=ZoneInfo(zone))
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=get_zone(zone))
 
 
 def _cron(fields: tuple[str, str, str, str], weekdays: frozenset[int] | None, second: list[str], zone: str) -> Cron:

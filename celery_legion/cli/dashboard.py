@@ -25,6 +25,9 @@ WIDE = (
     Column("Queue", spare=True),
     Column("Tags", spare=True),
 )
+PROBLEMS = 5
+"""Most jobs whose problem stands above the table."""
+
 STACKED = (
     Column("Job\n  Schedule", least=22),
     Column("Next", least=10),
@@ -63,7 +66,9 @@ def _stacked(row: Row, board: Board) -> list[Cell]:
 
 def _next(row: Row, now: datetime) -> Text:
     if row.expected is None:
-        known = row.next_run is None and row.job.enabled and not row.unknown
+        if row.asked and row.job.enabled and row.state.pause is None:
+            return Text("not known", style="dim")
+        known = row.next_run is None and row.job.enabled and not row.unknown and not row.problem
         return Text("never" if known else render.NONE, style="dim")
     if row.expected <= now:
         return Text(f"due {render.rough_words(now - row.expected)} ago", style="yellow")
@@ -148,10 +153,20 @@ def notices(board: Board) -> list[Text]:
         found.append((f"no scheduler is running, so nothing fires: {start}", "bold red"))
     if board.watched and (leader := next((lead for lead in board.schedulers if lead.epoch), None)) is not None:
         found += [] if leader.info.guarded else [(unguarded_leader(leader, "this app"), "bold red")]
+    places = sorted({lead.info.place for lead in board.schedulers} - {""})
+    if len(places) > 1:
+        where = render.printable(" and ".join(places))
+        cure = "if these are two deployments, give each a legion_key_prefix of its own"
+        found.append((f"schedulers of {where} share one schedule, and only the leader sends: {cure}", "bold red"))
     if board.watched and not board.workers:
         found.append(("no worker with Legion(app) is running: start one, or nothing runs", "bold red"))
     if not board.watched:
         found.append(("Legion(app) is not in this app, so its workers do not say how runs end", "yellow"))
+    wrong = [row for row in board.rows if row.problem]
+    for row in wrong[:PROBLEMS]:
+        found.append((f"{render.printable(row.job.name)} does not fire: {render.printable(row.problem)}", "bold red"))
+    if len(wrong) > PROBLEMS:
+        found.append((f"{len(wrong) - PROBLEMS} more jobs do not fire; `celery legion show` says why", "bold red"))
     if board.paused is not None:
         words = pause_words(board.paused, board.now, board.timezone)
         found.append((f"everything is paused{words and f' {words}'}; `celery legion resume` lifts it", "bold yellow"))

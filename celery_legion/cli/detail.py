@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from celery_legion.cli.row import Row
 from celery_legion.config import Config
 from celery_legion.hook import NAMES, Hooks, hook_name
 from celery_legion.job import Between, Job, Overlap
+from celery_legion.triggers.zones import get_zone
 
 PLAIN = tuple(map(Column, ("Next at", "Last at", "Action", "Place", "Rules", "Error", "Description")))
 LABEL = 13
@@ -31,7 +31,7 @@ def at(moment: datetime | None, zone: str) -> str:
     """Return a moment in a zone to the second, with the zone."""
     if moment is None:
         return ""
-    return f"{moment.astimezone(ZoneInfo(zone)):%a %Y-%m-%d %H:%M:%S} {zone}"
+    return f"{moment.astimezone(get_zone(zone)):%a %Y-%m-%d %H:%M:%S} {zone}"
 
 
 def action_words(job: Job) -> str:
@@ -57,6 +57,8 @@ def own_rules(job: Job) -> list[str]:
         found.append(f"catch-up {policy.catch_up.value}")
     if policy.catch_up_window is not None:
         found.append(f"catch-up window {render.span_words(policy.catch_up_window)}")
+    if policy.send_deadline is not None:
+        found.append(f"sent within {render.span_words(policy.send_deadline)} or not at all")
     if policy.start_deadline is not None:
         found.append(f"begins within {render.span_words(policy.start_deadline)} or not at all")
     found += map(_between_words, policy.between)

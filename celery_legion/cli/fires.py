@@ -7,7 +7,7 @@ from datetime import datetime
 
 from celery_legion.job import Job
 from celery_legion.stores.base import JobState
-from celery_legion.triggers import Cron, Interval, Restricted, Trigger, TriggerError, Union
+from celery_legion.triggers import Cron, Interval, Restricted, Trigger, Union
 from celery_legion.triggers.words import describe
 
 NextAfter = Callable[[Trigger, datetime], datetime | None]
@@ -42,18 +42,19 @@ def next_fire(trigger: Trigger, moment: datetime) -> datetime | None:
     """Return the fire after *moment*; None also for a trigger that cannot say."""
     try:
         return trigger.next_after(moment)
-    except (TriggerError, ValueError, OverflowError):
+    except Exception:
+        # A user's trigger may raise anything; a row says what.
         return None
 
 
 def remembering() -> NextAfter:
-    """Return :func:`next_fire` that computes once what many jobs ask alike."""
+    """Return ``next_after`` that computes once what many jobs ask alike, and raises what a trigger raises."""
     known: dict[tuple[Trigger, datetime], datetime | None] = {}
 
     def next_after(trigger: Trigger, moment: datetime) -> datetime | None:
         key = (trigger, moment)
         if key not in known:
-            known[key] = next_fire(trigger, moment)
+            known[key] = trigger.next_after(moment)
         return known[key]
 
     return next_after

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 from rich.text import Text
@@ -18,6 +17,7 @@ from celery_legion.clock import isoformat
 from celery_legion.context import Context
 from celery_legion.errors import UnknownJobError
 from celery_legion.run import Kind, Record, State
+from celery_legion.triggers.zones import get_zone
 
 STRETCH = 2_000
 """Newest records that failures are picked from."""
@@ -119,7 +119,7 @@ def plain_columns(zone: str) -> list[Column]:
 def plain_row(record: Record, now: datetime, zone: str) -> list[Cell]:
     """Return one record for a program to read."""
     return [
-        cell(f"{record.last_fire_time.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}"),
+        cell(f"{record.last_fire_time.astimezone(get_zone(zone)):%Y-%m-%d %H:%M:%S}"),
         cell(render.printable(record.job)),
         cell(record.state.value),
         cell(str(record.count)),
@@ -144,7 +144,7 @@ def screen(records: Sequence[Record], now: datetime, zone: str, width: int, *, j
     ]
     rows, below = [], []
     for record in records:
-        due = record.last_fire_time.astimezone(ZoneInfo(zone))
+        due = record.last_fire_time.astimezone(get_zone(zone))
         times = f" ×{render.size_words(record.count)}" if record.count > 1 else ""
         name = [cell(render.printable(record.job))] if job else []
         run = render.printable(record.id or "") if wide else render.short_id(record.id) if record.id else ""
@@ -167,7 +167,7 @@ def screen(records: Sequence[Record], now: datetime, zone: str, width: int, *, j
 
 def stamp_format(records: Sequence[Record], now: datetime, zone: str) -> str:
     """Return how moments are written: with as much of the date as tells them apart from today."""
-    local = ZoneInfo(zone)
+    local = get_zone(zone)
     today = now.astimezone(local).date()
     days = {record.fire_time.astimezone(local).date() for record in records}
     if days <= {today}:
@@ -186,7 +186,7 @@ def detail(record: Record, now: datetime, zone: str) -> list[str]:
     """Return what else matters of a record: since when, why, which error, what it said last."""
     found = []
     if record.count > 1:
-        found.append(f"since {record.fire_time.astimezone(ZoneInfo(zone)).strftime(stamp_format([record], now, zone))}")
+        found.append(f"since {record.fire_time.astimezone(get_zone(zone)).strftime(stamp_format([record], now, zone))}")
     found.append(render.reason_words(record.reason) or WAITING.get(record.state, ""))
     if record.kind is not Kind.SCHEDULED:
         found.append(record.kind.value)

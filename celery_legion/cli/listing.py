@@ -47,8 +47,8 @@ def command(
     """Show every job: its schedule, its next run, how the last one went, and what it is doing.
 
     States: idle, sent (no Legion(app) reports its end), unsent (the broker is not known to have it), queued (sent, no
-    worker has begun it), running, retrying, paused, disabled, late (a fire has passed and no scheduler has taken it
-    up), unseen (no scheduler knows the job yet), no scheduler.
+    worker has begun it), running, retrying, paused, disabled, broken (it cannot fire as it is written), late (a fire
+    has passed and no scheduler has taken it up), unseen (no scheduler knows the job yet), no scheduler.
 
     \b
     Examples: celery -A shop legion list --next

@@ -15,7 +15,8 @@ from celery_legion.context import Context
 from celery_legion.job import Job
 from celery_legion.run import Reason, Record, State
 from celery_legion.stores.base import JobState, Lead, Lock, Pause, WorkerInfo
-from celery_legion.triggers import Cron
+from celery_legion.triggers import Cron, TriggerError
+from celery_legion.triggers.asked import Asked
 
 STATES_LIMIT = 500
 EVERYTHING = "*"
@@ -27,7 +28,7 @@ class Row:
 
     ``running`` are its runs that have begun and not ended, the oldest first. ``next_run`` is its next fire by the
     schedule after now, which ``paused`` and ``enabled`` do not change; ``due`` the earliest fire that has passed and
-    that the ledger does not account for yet.
+    that the ledger does not account for yet. ``problem`` says why it cannot fire, or why that cannot be known.
     """
 
     job: Job
@@ -35,6 +36,7 @@ class Row:
     lock: Lock | None
     next_run: datetime | None
     due: datetime | None = None
+    problem: str = ""
     running: tuple[Record, ...] = ()
 
     @property
@@ -67,10 +69,15 @@ class Row:
         return self.state.anchor is None and needs_anchor(self.job.trigger)
 
     @property
+    def asked(self) -> bool:
+        """Whether nobody knows its times ahead, since its schedule decides when it is asked."""
+        return isinstance(self.job.trigger, Asked)
+
+    @property
     def expected(self) -> datetime | None:
         """When the job will run next as far as is known: what is due, or the next fire; None if it will not."""
         pause = self.state.pause
-        if not self.job.enabled or (pause is not None and pause.until is None):
+        if not self.job.enabled or self.problem or (pause is not None and pause.until is None):
             return None
         if pause is not None and pause.until is not None and self.next_run is not None and self.next_run < pause.until:
             return next_fire(self.job.trigger.anchored(self.state.anchor or pause.until), pause.until - MILLISECOND)
@@ -88,6 +95,7 @@ class Row:
             "timezone": zone_of(trigger),
             "next_run": isoformat(self.next_run),
             "due": isoformat(self.due),
+            "problem": self.problem or None,
             "last_run": isoformat(self.last_run),
             "last_id": None if last is None else last.id,
             "last_state": None if last is None else last.state.value,
@@ -207,7 +215,14 @@ def read_rows(context: Context, jobs: Iterable[Job], now: datetime) -> list[Row]
     rows = []
     for job in jobs:
         state = states[job.name]
-        due, following = due_and_next(job, state, now, next_after)
+        due = following = None
+        problem = job.problem
+        if not problem:
+            try:
+                due, following = due_and_next(job, state, now, next_after)
+            except Exception as exc:
+                # A trigger may be a user's; the other rows have nothing to do with it.
+                problem = str(exc) if isinstance(exc, TriggerError) else f"{type(exc).__name__}: {exc}"
         rows.append(
             Row(
                 job=job,
@@ -215,6 +230,7 @@ def read_rows(context: Context, jobs: Iterable[Job], now: datetime) -> list[Row]
                 lock=locks.get(job.lock),
                 next_run=following,
                 due=due,
+                problem=problem,
                 running=tuple(running.get(job.name, ())),
             )
         )

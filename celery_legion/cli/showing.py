@@ -101,7 +101,7 @@ def look_up(context: Context, name: str) -> Shown:
 
 
 def _next_fires(row: Row, now: datetime) -> list[datetime]:
-    if not row.job.enabled or row.unknown:
+    if not row.job.enabled or row.unknown or row.problem:
         return []
     trigger = row.job.trigger.anchored(row.state.anchor or now)
     fires: list[datetime] = []
@@ -147,7 +147,9 @@ def _pairs(shown: Shown) -> Iterator[tuple[str, str]]:
         skipped = ", skipped: paused" if pause is not None and (pause.until is None or fire < pause.until) else ""
         yield "" if index else "next", f"{at(fire, zone)}   {render.ago(fire, board.now)}{skipped}"
     if not shown.fires and job.enabled:
-        yield "next", "known once a scheduler has seen it" if row.unknown else "never again"
+        never = "never, as it is written" if row.problem else "never again"
+        known = "when its schedule says so" if row.asked else never
+        yield "next", "known once a scheduler has seen it" if row.unknown else known
     if pause is not None:
         yield "pause", pause_words(pause, board.now, zone) or "until it is resumed"
     yield (

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from celery_legion.cli.session import addressed
 from celery_legion.job import Overlap
 from celery_legion.run import Reason, Record, State
 from celery_legion.stores.base import Pause
+from celery_legion.triggers.zones import get_zone
 
 STYLES = {
     "idle": "dim",
@@ -27,6 +27,7 @@ STYLES = {
     "unsent": "yellow",
     "paused": "yellow",
     "late": "bold red",
+    "broken": "bold red",
     "no scheduler": "red",
 }
 
@@ -36,7 +37,7 @@ class Standing:
     """A job's state.
 
     One of: idle, sent (no worker reports on it), unsent (claimed, and the broker is not known to have it), queued,
-    running, retrying, paused, disabled, late, unseen, or no scheduler.
+    running, retrying, paused, disabled, broken, late, unseen, or no scheduler.
 
     ``stuck`` says that it stays so until somebody does something.
     """
@@ -122,6 +123,8 @@ def _held_back(row: Row, board: Board) -> Standing | None:
     """Return what keeps the next run from coming."""
     if not row.job.enabled:
         return Standing("disabled")
+    if row.problem:
+        return Standing("broken")
     if row.state.pause is not None:
         return Standing("paused", pause_words(row.state.pause, board.now, board.zone_of(row.job)))
     if row.due is not None and board.now - row.due > board.late_after:
@@ -144,7 +147,7 @@ def pause_words(pause: Pause, now: datetime, zone: str) -> str:
 
 def moment_words(moment: datetime, now: datetime, zone: str) -> str:
     """Return a moment in a zone: the time alone if it is of today there, else with its day."""
-    local, today = moment.astimezone(ZoneInfo(zone)), now.astimezone(ZoneInfo(zone))
+    local, today = moment.astimezone(get_zone(zone)), now.astimezone(get_zone(zone))
     at = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
     if local.date() == today.date():
         return at
@@ -226,6 +229,8 @@ def _of_schedule(row: Row, board: Board) -> Iterator[str]:
     job, pause = row.job, row.state.pause
     if not job.enabled:
         yield "disabled where it is written: it does not fire"
+    if row.problem:
+        yield f"it does not fire: {render.printable(row.problem)}"
     if pause is not None:
         whose = "everything is" if pause.name == EVERYTHING else "it is"
         since = moment_words(pause.since, board.now, board.zone_of(job))
@@ -236,9 +241,11 @@ def _of_schedule(row: Row, board: Board) -> Iterator[str]:
         yield f"late: its fire of {moment_words(row.due, board.now, board.zone_of(job))} is not accounted for yet"
     if not board.schedulers:
         yield "no scheduler is running: `celery legion work` is one, and so is beat with `-S celery_legion.Scheduler`"
-    elif row.state.mark is None and job.enabled:
+    elif row.state.mark is None and job.enabled and not row.problem:
         yield "no scheduler has seen it yet: does the running one have the code that names it? restart it"
-    if row.next_run is None and job.enabled and not row.unknown:
+    if row.asked and job.enabled:
+        yield "its schedule decides when it is asked, so nobody knows its next fire"
+    elif row.next_run is None and job.enabled and not row.unknown and not row.problem:
         yield "its schedule has no fire left"
     if board.watched and not board.workers and row.waiting is None:
         yield "no worker with Legion(app) is running: what is sent waits in its queue"

@@ -16,6 +16,7 @@ from celery_legion.cli.names import JobName
 from celery_legion.cli.session import Command, open_context, say
 from celery_legion.context import Context
 from celery_legion.engine import Ordered
+from celery_legion.errors import InvalidJobError
 from celery_legion.interruption import interrupt
 from celery_legion.job import Job
 from celery_legion.lookup import is_over
@@ -52,6 +53,8 @@ def command(ctx: click.Context, job: str, force: bool, as_json: bool) -> None:
     """
     context = open_context(ctx)
     found = context.registry.get(job)
+    if found.problem:
+        raise InvalidJobError(found.name, found.problem)
     if not context.enabled:
         raise click.UsageError("no worker would report how it went: put Legion(app) behind your app = Celery(...)")
     scheduler = Scheduler(context.app)

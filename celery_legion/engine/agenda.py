@@ -9,9 +9,11 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 
 from celery_legion.clock import to_ms
+from celery_legion.engine.asking import Asking
 from celery_legion.job import Job
 from celery_legion.stores.base import Sight
 from celery_legion.triggers import Trigger, TriggerError
+from celery_legion.triggers.asked import Asked
 
 logger = logging.getLogger(__name__)
 
@@ -20,13 +22,21 @@ CACHED = 50_000
 
 
 class Standing:
-    """Where one job stands: its trigger, with its anchor, its mark, and its next fire (None = never again)."""
+    """Where one job stands: its trigger, with its anchor, its mark, and its next fire (None = never again).
+
+    The next fire of one that is ``asked`` is the moment to ask it: it may turn out to be none.
+    """
 
     __slots__ = ("anchor", "fire", "job", "mark", "trigger")
 
     def __init__(self, job: Job, trigger: Trigger, sight: Sight, fire: datetime | None) -> None:
         self.job, self.trigger, self.fire = job, trigger, fire
         self.mark, self.anchor = sight.mark, sight.anchor
+
+    @property
+    def asked(self) -> bool:
+        """Whether the trigger decides when it is asked."""
+        return isinstance(self.trigger, Asked)
 
 
 class Agenda:
@@ -35,6 +45,7 @@ class Agenda:
     def __init__(self) -> None:
         self.standings: dict[str, Standing] = {}
         self.broken: dict[str, str] = {}
+        self.asking = Asking()
         self._heap: list[tuple[int, int, Standing]] = []
         self._order = count()
         self._cache: dict[tuple[Trigger, datetime], datetime | None] = {}
@@ -53,7 +64,10 @@ class Agenda:
                 continue
             try:
                 trigger = job.trigger.anchored(sight.anchor)
-                fire = self.next_after(trigger, sight.mark)
+                if isinstance(trigger, Asked):
+                    fire: datetime | None = self.asking.start(job.name, trigger, sight)
+                else:
+                    fire = self.next_after(trigger, sight.mark)
             except Exception as exc:
                 # A trigger may be a user's; the other jobs have nothing to do with it.
                 self.broken[job.name] = _told(exc)
@@ -88,7 +102,10 @@ class Agenda:
         """Put a taken standing back with its new mark; one whose trigger fails is left out from now on."""
         standing.mark = mark
         try:
-            standing.fire = self.next_after(standing.trigger, mark)
+            if standing.asked:
+                standing.fire = self.asking.settle(standing.job.name, mark)
+            else:
+                standing.fire = self.next_after(standing.trigger, mark)
         except Exception as exc:
             standing.fire = None
             self.broken[standing.job.name] = _told(exc)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery_legion.codec import CodecError, Message, decode, encode, evaluate
 from celery_legion.config import Config
-from celery_legion.control import in_line
+from celery_legion.control import error_in_line, in_line
 from celery_legion.engine.dispatch import Dispatch
+from celery_legion.engine.fanout import fanout_of
 from celery_legion.header import Header
 from celery_legion.hook import Hooks
 from celery_legion.interop import celery_schedule
@@ -26,13 +27,20 @@ logger = logging.getLogger(__name__)
 EXPIRY_GRACE = timedelta(seconds=5)
 """How long after a message's expiry its worker may still say that it has expired."""
 
+LAST_EXPIRY = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
+"""Later ones have no grace on the calendar, in any zone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a job's messages go: the *queue*, None if a router does not say; whether they *jump* it by a priority."""
+    """Where a job's messages go: the *queue*, None if a router does not say; whether they *jump* it by a priority.
+
+    *fanout* names the exchange that gives every worker a copy; then each executes the run, and none guards it.
+    """
 
     queue: str | None
     jumps: bool
+    fanout: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,19 +66,21 @@ class Claims:
         self._routes: dict[str, tuple[Job, Route]] = {}
         self._schedules: dict[str, tuple[Job, Any]] = {}
 
-    def of_plan(self, job: Job, mark: datetime, plan: Plan, now: datetime) -> Iterator[Asked]:
-        """Yield the claims of a plan in order: each expects the mark that the one before it leaves."""
+    def of_plan(self, job: Job, mark: datetime, plan: Plan, now: datetime, note: str = "") -> Iterator[Asked]:
+        """Yield the claims of a plan in order: each expects the mark that the one before it leaves, and has *note*."""
         lapses = tuple(
             Lapse(state=missed.state, reason=missed.reason, first=missed.first, last=missed.last, count=missed.count)
             for missed in plan.missed
         )
         for fire in plan.runs:
             run = run_id(self._config.key_prefix, job.name, fire)
-            yield self._run(job, fire, mark, lapses, Kind.SCHEDULED, run, now)
+            asked = self._run(job, fire, mark, lapses, Kind.SCHEDULED, run, now)
+            asked.claim = replace(asked.claim, note=note) if note else asked.claim
+            yield asked
             mark, lapses = fire, ()
         if not plan.runs or plan.runs[-1] != plan.until:
             owes = self._owes(job)
-            yield Asked(claim=Claim(job=job.name, fire_time=plan.until, mark=mark, lapses=lapses, owes=owes))
+            yield Asked(claim=Claim(job=job.name, fire_time=plan.until, mark=mark, lapses=lapses, owes=owes, note=note))
 
     def of_push(self, request: Request, jobs: Mapping[str, Job], now: datetime) -> Asked:
         """Return the claim of a push, with its arguments instead of the job's where it gives some.
@@ -106,7 +116,8 @@ class Claims:
             if job is None:
                 return None
             message = evaluate(job, unsent.claimed_at)
-        header = self._header(job, unsent.job, unsent.fire_time, unsent.kind) if self._guarded else None
+        guarded = self._guarded if job is None else self._is_guarded(job)
+        header = self._header(job, unsent.job, unsent.fire_time, unsent.kind) if guarded else None
         return Dispatch(
             run_id=unsent.id,
             job=unsent.job,
@@ -135,9 +146,11 @@ class Claims:
             message, error = Message(task=job.action.task), exc
         try:
             kept = encode(message) if error is None else ""
-        except CodecError:
+        except Exception as exc:
+            # Arguments may bring code of their own for this; making the message says what is wrong with them.
+            logger.debug("the message of job %s cannot be kept: %s", in_line(job.name), error_in_line(exc))
             kept = ""
-        deadline, route = _deadline(job, fire, message), self._route(job)
+        deadline, route, guarded = _deadline(job, fire, message), self._route(job), self._is_guarded(job)
         claim = Claim(
             job=job.name,
             fire_time=fire,
@@ -146,20 +159,21 @@ class Claims:
             kind=kind,
             lapses=lapses,
             lock=job.lock,
-            limit=job.policy.limit if self._guarded else 0,
+            limit=job.policy.limit if guarded else 0,
             lock_ttl=self._lock_ttl(job),
             message=kept,
             deadline=deadline,
             queue=route.queue,
             jumps=route.jumps,
-            watched=self._guarded,
+            eta=_eta(message),
+            watched=guarded,
             owes=self._owes(job),
         )
         dispatch = Dispatch(
             run_id=run,
             job=job.name,
             message=message,
-            header=self._header(job, job.name, fire, kind) if self._guarded else None,
+            header=self._header(job, job.name, fire, kind) if guarded else None,
             schedule=self._schedule(job),
             fire_time=fire,
         )
@@ -177,6 +191,7 @@ class Claims:
             limit=job.policy.limit if job else 1,
             lock_ttl=self._lock_ttl(job) if job else self._config.lock_ttl,
             owes=self._owes(job) if job else frozenset(),
+            prefix=self._config.key_prefix,
         )
 
     def _owes(self, job: Job) -> frozenset[State]:
@@ -193,6 +208,9 @@ class Claims:
         """Return the name of the queue that the job's messages go to, None if a router does not say."""
         return self._route(job).queue
 
+    def _is_guarded(self, job: Job) -> bool:
+        return self._guarded and self._route(job).fanout is None
+
     def _route(self, job: Job) -> Route:
         known = self._routes.get(job.name)
         if known is None or known[0] is not job:
@@ -200,23 +218,38 @@ class Claims:
             usual = self._app.conf.task_default_priority
             # A broker takes none for the lowest or highest that there is, 0.
             jumps = (options.get("priority") or 0) != (usual or 0)
-            known = (job, Route(_queue_of(options, str(self._app.conf.task_default_queue)), jumps))
+            queue = _queue_of(options, str(self._app.conf.task_default_queue))
+            known = (job, Route(queue, jumps, self._fanout_of(options)))
             self._routes[job.name] = known
+            if self._guarded and known[1].fanout is not None:
+                text = "job %s goes to every worker that listens to exchange %s; each executes it, so it has no lock, "
+                text += "and its runs end as sent(unwatched)"
+                logger.warning(text, in_line(job.name), in_line(known[1].fanout))
         return known[1]
+
+    def _fanout_of(self, options: Mapping[str, Any]) -> str | None:
+        """Return the name of the exchange that gives every worker a copy of what goes there, None if none does."""
+        queue = options.get("queue")
+        exchange = options.get("exchange") or getattr(queue, "exchange", None)
+        try:
+            found = fanout_of(self._app, exchange) if exchange else None
+        except Exception as exc:
+            logger.debug("no exchange is known for %s: %s", queue, error_in_line(exc))
+            return None
+        return None if found is None else str(found.name)
 
     def _routed(self, job: Job) -> Mapping[str, Any]:
         """Return the options with which Celery sends the job's messages, with an empty exchange where it cannot say."""
-        task = self._app.tasks.get(job.action.task)
-        options = {} if task is None else {k: v for k, v in task._get_exec_options().items() if v is not None}
-        options.update(job.options)
-        if job.queue is not None:
-            options["queue"] = job.queue
+        options = dict(job.options) if job.queue is None else {**job.options, "queue": job.queue}
         try:
+            task = self._app.tasks.get(job.action.task)
+            usual = {} if task is None else task._get_exec_options()
+            options = {**{name: value for name, value in usual.items() if value is not None}, **options}
             routed: Mapping[str, Any] = self._app.amqp.router.route(
                 dict(options), job.action.task, job.args, dict(job.kwargs), task
             )
         except Exception as exc:
-            logger.debug("no route is known for job %s: %s", job.name, exc)
+            logger.debug("no route is known for job %s: %s", in_line(job.name), error_in_line(exc))
             return {"exchange": "", **options}
         return routed
 
@@ -240,5 +273,19 @@ def _deadline(job: Job, fire: datetime, message: Message) -> datetime | None:
     expires = message.options.get("expires")
     if not isinstance(expires, datetime) or expires.tzinfo is None:
         return own
-    last = expires + EXPIRY_GRACE
+    last = min(expires, LAST_EXPIRY) + EXPIRY_GRACE
     return last if own is None else min(own, last)
+
+
+def _eta(message: Message) -> datetime | None:
+    """Return when a message's countdown is over, None if it has none, or one that nobody can read."""
+    eta = message.options.get("eta")
+    if isinstance(eta, str):
+        try:
+            eta = datetime.fromisoformat(eta)
+        except ValueError:
+            return None
+    if not isinstance(eta, datetime):
+        return None
+    # Celery's workers read one without a zone as UTC, whatever the app's zone.
+    return eta if eta.tzinfo is not None else eta.replace(tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from celery_legion.codec import Message
-from celery_legion.control import in_line
+from celery_legion.control import error_in_line, in_line
 from celery_legion.engine.dispatch import Dispatch
 from celery_legion.engine.publisher import BATCH_LIMIT, Publisher, Send
 from celery_legion.hook import TASK
@@ -58,7 +58,7 @@ class Debts:
             self._publisher.publish(dispatches, self._send)
         for dispatch in dispatches:
             if dispatch.error is not None:
-                logger.error("%s are not sent: %s", in_line(dispatch.job), dispatch.error)
+                logger.error("%s are not sent: %s", in_line(dispatch.job), error_in_line(dispatch.error))
         return len(dispatches)
 
     def _dispatch(self, debt: Debt) -> Dispatch:

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from celery_legion.control import in_line
+from celery_legion.control import error_in_line, in_line
 from celery_legion.engine.claims import Claims
-from celery_legion.engine.dispatch import Dispatch
+from celery_legion.engine.dispatch import Dispatch, NotSentError
 from celery_legion.engine.publisher import BATCH_LIMIT, Publisher, Send
 from celery_legion.engine.strangers import Strangers
 from celery_legion.errors import BrokerUnavailableError
@@ -48,6 +48,8 @@ class Delivery:
         self._strangers = strangers
         self._doubted: set[str] = set()
         self._owed: list[str] = []
+        self._owed_ends: list[tuple[str, Outcome]] = []
+        self._told: dict[str, str] = {}
         self._failure: BrokerUnavailableError | None = None
 
     def take_failure(self) -> BrokerUnavailableError | None:
@@ -75,22 +77,48 @@ class Delivery:
             if not self._publisher.ready():
                 return
             batch = dispatches[start : start + BATCH_LIMIT]
-            if not self._publish(batch):
-                return
+            taken = self._publish(batch)
             for dispatch in batch:
+                # What cannot be made is the job's own affair, also while the broker is away.
                 if dispatch.error is not None:
                     self.refuse(dispatch, dispatch.error)
+            if not taken:
+                return
 
     def _publish(self, batch: Sequence[Dispatch]) -> bool:
         """Publish and confirm one batch; False if the broker does not take it."""
+        taken = True
         try:
             known = self._publisher.publish(batch, self._send)
         except BrokerUnavailableError as exc:
-            self._failure = exc
-            self.confirm(exc.delivered)
-            return False
-        self.confirm(known)
-        return True
+            self._failure, taken, known = exc, False, list(exc.delivered)
+        unguarded = {dispatch.run_id: dispatch for dispatch in batch if dispatch.unguarded}
+        self._owed_ends += [(run_id, self._unwatched(unguarded[run_id])) for run_id in known if run_id in unguarded]
+        for dispatch in batch:
+            if dispatch.nacked:
+                text = (
+                    "the broker takes no message of job %s now (it was nacked: its queue is full); run %s waits, and "
+                )
+                self._tell(
+                    dispatch.job, "nacked", text + "is sent again", in_line(dispatch.job), in_line(dispatch.run_id)
+                )
+        self.confirm([run_id for run_id in known if run_id not in unguarded])
+        return taken
+
+    def _unwatched(self, dispatch: Dispatch) -> Outcome:
+        """Return how a run ends that was to be guarded, and whose messages no worker will ask about."""
+        assert dispatch.making is not None
+        count = dispatch.making.messages
+        what = f"{count} messages were sent for it" if count > 1 else "its message stands for no run"
+        text = "job %s is not guarded, and may overlap: %s by its task's apply_async or its exchange"
+        self._tell(dispatch.job, "unguarded", text, in_line(dispatch.job), what)
+        return Outcome(state=State.SENT, reason=Reason.UNWATCHED, error=what if count > 1 else None)
+
+    def _tell(self, job: str, what: str, text: str, *args: object) -> None:
+        """Say once what holds for a job."""
+        if self._told.get(job) != what:
+            self._told[job] = what
+            logger.warning(text, *args)
 
     def attempt(self, publish: Callable[[], object]) -> None:
         """Publish something that is no run; that the broker failed is remembered as it is for runs."""
@@ -102,15 +130,24 @@ class Delivery:
     def confirm(self, ids: Sequence[str]) -> None:
         """Tell the store what is sent, with what an earlier call could not tell it."""
         self._owed.extend(ids)
+        while self._owed_ends:
+            run_id, outcome = self._owed_ends[-1]
+            self._store().end(run_id, 0, outcome, self._retention)
+            self._owed_ends.pop()
         if self._owed:
             self._store().sent(self._owed)
             self._owed.clear()
 
     def refuse(self, dispatch: Dispatch, error: Exception) -> None:
-        """End a run whose message cannot be made or sent for its own sake."""
-        logger.error("run %s of %s cannot be sent: %s", in_line(dispatch.run_id), in_line(dispatch.job), error)
-        logger.debug("where it went wrong", exc_info=error)
-        outcome = Outcome(state=State.FAILED, reason=Reason.UNSENDABLE, error=f"{type(error).__name__}: {error}")
+        """End a run whose message cannot be made or sent for its own sake; one whose task sends none is a skip."""
+        run, job = in_line(dispatch.run_id), in_line(dispatch.job)
+        if isinstance(error, NotSentError):
+            logger.info("run %s of %s is skipped: %s", run, job, error)
+            outcome = Outcome(state=State.SKIPPED, reason=Reason.NOT_SENT, error=str(error))
+        else:
+            logger.error("run %s of %s cannot be sent: %s", run, job, error_in_line(error))
+            logger.debug("where it went wrong", exc_info=error)
+            outcome = Outcome(state=State.FAILED, reason=Reason.UNSENDABLE, error=error_in_line(error))
         self._store().end(dispatch.run_id, 0, outcome, self._retention)
 
     def send_again(
@@ -128,14 +165,15 @@ class Delivery:
             if not self._publisher.ready():
                 return
             found = self._store().unsent(older_than, BATCH_LIMIT, lost_after)
-            self._confirm_again([unsent for unsent in found if not unsent.lost], now, jobs, claims)
+            waiting = self._confirm_again([unsent for unsent in found if not unsent.lost], now, jobs, claims)
             self._replace([unsent for unsent in found if unsent.lost], now, jobs, claims)
-            if len(found) < BATCH_LIMIT or self._publisher.broken:
+            if len(found) < BATCH_LIMIT or self._publisher.broken or waiting:
                 return
 
     def _confirm_again(
         self, unconfirmed: Sequence[Unsent], now: datetime, jobs: Mapping[str, Job], claims: Claims
-    ) -> None:
+    ) -> bool:
+        """Send again what was never confirmed; return whether some of it has to wait, and would be found once more."""
         dispatches = []
         for unsent in unconfirmed:
             if now > (unsent.deadline or unsent.fire_time + self._patience):
@@ -147,6 +185,7 @@ class Delivery:
         if dispatches:
             logger.info("%d claimed runs were never confirmed: sending them again", len(dispatches))
             self.deliver(dispatches)
+        return any(dispatch.nacked for dispatch in dispatches)
 
     def _replace(self, missing: Sequence[Unsent], now: datetime, jobs: Mapping[str, Job], claims: Claims) -> None:
         """Send the messages again that the broker has lost. None is ended here: it had them, and they may turn up."""
@@ -165,7 +204,7 @@ class Delivery:
                 logger.warning("the message of run %s of job %s seems to be lost; it is sent again", run, job)
             elif dispatch.error is not None:
                 text = "the message of run %s of job %s seems to be lost, and cannot be sent again: %s"
-                logger.error(text, run, job, dispatch.error)
+                logger.error(text, run, job, error_in_line(dispatch.error))
 
     def _is_doubtful(self, unsent: Unsent) -> bool:
         """Whether a message that seems to be lost may be executed by a worker that does not report."""
@@ -188,5 +227,5 @@ def _made_again(unsent: Unsent, jobs: Mapping[str, Job], claims: Claims) -> Disp
         return claims.again(unsent, jobs.get(unsent.job))
     except Exception as exc:
         text = "the message of run %s of %s cannot be made again: %s"
-        logger.error(text, in_line(unsent.id), in_line(unsent.job), exc)
+        logger.error(text, in_line(unsent.id), in_line(unsent.job), error_in_line(exc))
         return None

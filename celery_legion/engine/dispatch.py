@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,12 +15,76 @@ OURS = frozenset({command.TASK, hook.TASK})
 """The tasks of ours; a user's own are serialized as he likes."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Dispatch:
-    """What is sent for one run. ``error`` and ``accepted`` are written by whoever sends it.
+class NotSentError(Exception):
+    """The task's own code has sent no message, and that is no failure: it is queued already, say."""
 
-    ``header`` is None for a run that no worker will report on. ``publishing`` is what the publisher
-    adds to the options for its transport.
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """One message as it goes to the broker: ``fields`` are what kombu's producer hands on for it.
+
+    ``gone`` says that the broker has it. An event of Celery's has no task's id.
+    """
+
+    fields: dict[str, Any]
+    gone: bool = False
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of the task that it is for, in either protocol."""
+        return self.fields["properties"].get("correlation_id") or None
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """The message's headers, to be changed in place."""
+        headers: dict[str, Any] = self.fields["headers"]
+        return headers
+
+    @property
+    def exchange(self) -> str:
+        """The name of the exchange, empty for the nameless one."""
+        return str(self.fields["exchange"] or "")
+
+    @property
+    def routing_key(self) -> str:
+        """The routing key; a queue's name for the nameless exchange."""
+        return str(self.fields["routing_key"] or "")
+
+    @property
+    def declare(self) -> list[Any]:
+        """What is declared before it is sent."""
+        return list(self.fields["declare"] or ())
+
+    def rename(self, task_id: str) -> None:
+        """Give its task another id; the old protocol's is in its body and stays."""
+        before = self.headers.get("id")
+        for name in ("id", "root_id"):
+            if before is not None and self.headers.get(name) == before:
+                self.headers[name] = task_id
+        self.fields["properties"]["correlation_id"] = task_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """What making a dispatch came to: its messages with events, and how many of the messages are the run's.
+
+    ``guarded`` False: there are several, or every worker gets one, or the run's id is lost; then no worker asks for the
+    run, nor reports on it. ``elsewhere``: they went out by another producer than ours, and are sent.
+    """
+
+    drafts: tuple[Draft, ...]
+    messages: int
+    guarded: bool
+    elsewhere: bool
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Dispatch:
+    """What is sent for one run.
+
+    ``header`` is None for a run that no worker will report on. What ``apply_async`` returned is its ``result``; what
+    came of that is ``making``, None if there is an ``error`` for which nothing is sent. ``accepted`` says that the
+    broker has it all, ``nacked`` that the broker wants it later.
     """
 
     run_id: str
@@ -30,9 +93,16 @@ class Dispatch:
     header: Header | None
     schedule: Any = None
     fire_time: datetime | None = None
-    publishing: Mapping[str, Any] = field(default_factory=dict)
+    result: Any = None
+    making: Making | None = None
     accepted: bool = False
+    nacked: bool = False
     error: Exception | None = None
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether it was to be guarded, and cannot be: that is known once its messages are made."""
+        return self.header is not None and self.making is not None and not self.making.guarded
 
     def options(self) -> dict[str, Any]:
         """Return a fresh copy of the options for ``apply_async``: the user's, and what makes the run ours.
@@ -42,6 +112,9 @@ class Dispatch:
         options: dict[str, Any] = deepcopy(dict(self.message.options))
         headers = dict(options.get("headers") or {})
         headers["celery_beat_task"] = True
+        if self.message.task != hook.TASK:
+            # What result backends note as the name of what sends a task on schedule.
+            headers.setdefault("periodic_task_name", self.job)
         if self.header is not None:
             headers[KEY] = self.header.dump()
         options["headers"] = headers
@@ -50,5 +123,4 @@ class Dispatch:
         if self.message.task in OURS:
             # Whatever the app, an annotation or an option says for messages.
             options["serializer"] = "json"
-        options.update(self.publishing)
         return options

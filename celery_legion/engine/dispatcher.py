@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -23,6 +23,7 @@ from celery_legion.engine.delivery import Delivery
 from celery_legion.engine.journal import Journal
 from celery_legion.engine.planning import Planning
 from celery_legion.engine.publisher import Publisher, Send
+from celery_legion.engine.servers import place_of
 from celery_legion.engine.strangers import Strangers
 from celery_legion.job import Job
 from celery_legion.planner import Rules, trigger_print
@@ -54,6 +55,7 @@ class Dispatcher:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.jobs: Mapping[str, Job] = {}
         self.agenda = Agenda()
+        self._told: dict[str, str] = {}
         window = self.config.catch_up_window
         self.claims = Claims(context.app, self.config, context.enabled, context.registry.hooks_of)
         publisher = Publisher(context.app, self.config.broker_timeout, context.clock.monotonic)
@@ -79,6 +81,7 @@ class Dispatcher:
             host=socket.gethostname(),
             pid=os.getpid(),
             guarded=self.context.enabled,
+            place=place_of(self.context.app),
         )
 
     def load(self, jobs: Mapping[str, Job], mark: datetime, wanted: Callable[[Job], bool] = lambda _: True) -> None:
@@ -87,15 +90,37 @@ class Dispatcher:
         Those that the store sees for the first time have *mark* as theirs.
         """
         self.jobs = jobs
-        enabled = [job for job in jobs.values() if job.enabled and wanted(job)]
+        self.tell_problems(jobs)
+        prints_of = dict(self._prints(job for job in jobs.values() if job.enabled and not job.problem and wanted(job)))
+        enabled = [jobs[name] for name in prints_of]
         sights: dict[str, Sight] = {}
         for some in chunks(enabled, SIGHT_LIMIT):
-            prints = {job.name: trigger_print(job.trigger) for job in some}
+            prints = {job.name: prints_of[job.name] for job in some}
             sights.update(self._known_better(self.context.store.sight(prints, mark)))
         self.planning.pauses = self.context.store.pauses()
         self.agenda.load(enabled, sights)
         for name, problem in self.agenda.broken.items():
             logger.error("job %s has no next fire: %s", name, problem)
+
+    def tell_problems(self, jobs: Mapping[str, Job]) -> None:
+        """Log, once for each, which jobs are written wrongly and left out."""
+        for job in jobs.values():
+            if job.problem and self._told.get(job.name) != job.problem:
+                self._told[job.name] = job.problem
+                text = "job %s is left out, the others run: %s"
+                logger.error(text, in_line(job.name), in_line(job.problem))
+
+    def _prints(self, jobs: Iterable[Job]) -> Iterator[tuple[str, str]]:
+        """Yield each job's name and its trigger's print; a user's trigger that cannot even be shown is left out."""
+        for job in jobs:
+            try:
+                print_ = trigger_print(job.trigger)
+            except Exception as exc:
+                logger.error(
+                    "job %s is left out: its trigger cannot be shown (%s: %s)", job.name, type(exc).__name__, exc
+                )
+                continue
+            yield job.name, print_
 
     def tell_marks(self) -> None:
         """Tell a store that has lost what it knew where all jobs stand on the agenda."""
@@ -127,20 +152,39 @@ class Dispatcher:
         """
         asked: list[tuple[Asked, Standing]] = []
         claimed = 0
-        began = self.context.clock.monotonic()
-        for standing in due:
+        first = began = self.context.clock.monotonic()
+
+        def moment() -> datetime:
+            return now + timedelta(seconds=self.context.clock.monotonic() - first)
+
+        for number, standing in enumerate(due):
+            if not asked and self._is_slow(began):
+                # Schedules that were slow to say no have extended no lead: the next pass does, and goes on from here.
+                for left in due[number:]:
+                    self.agenda.settle(left, left.mark)
+                break
             try:
-                made = list(self.claims.of_plan(standing.job, standing.mark, self.planning.plan(standing, now), now))
+                made = list(self._plan(standing, now, moment))
             except Exception:
                 logger.exception(
                     "job %s cannot be planned; it is left out until the schedule is loaded again", standing.job.name
                 )
                 continue
             asked += [(one, standing) for one in made]
-            if self._is_slow(began):
+            if not made:
+                self.agenda.settle(standing, standing.mark)
+            if asked and self._is_slow(began):
                 claimed += self._claim_planned(asked, now, epoch)
                 asked, began = [], self.context.clock.monotonic()
         return claimed + self._claim_planned(asked, now, epoch)
+
+    def _plan(self, standing: Standing, now: datetime, moment: Callable[[], datetime]) -> Iterator[Asked]:
+        """Yield the claims of what is due of a standing; none if its schedule says that it is not."""
+        job = standing.job
+        if not standing.asked:
+            yield from self.claims.of_plan(job, standing.mark, self.planning.plan(standing, now), now)
+        elif (plan := self.planning.ask(standing, moment)) is not None:
+            yield from self.claims.of_plan(job, standing.mark, plan, now, self.agenda.asking.note(job.name))
 
     def _is_slow(self, began: float) -> bool:
         """Whether it is time to claim, which extends the lead: conditions and lazy arguments are a user's code."""

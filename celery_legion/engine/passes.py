@@ -9,15 +9,17 @@ from datetime import datetime, timedelta
 
 from celery_legion.clock import from_ms
 from celery_legion.context import Context
+from celery_legion.control import in_line
 from celery_legion.engine.clocks import Clocks
 from celery_legion.engine.company import unguarded_leader, unguarded_self
 from celery_legion.engine.dispatcher import INBOX_LIMIT, DeposedError, Dispatcher
 from celery_legion.engine.one_shot import STUCK_AFTER
 from celery_legion.engine.publisher import Send
+from celery_legion.engine.servers import broker_warnings
 from celery_legion.engine.witness import Witness
 from celery_legion.errors import ForeignLeaderError, LegionError, StoreError
 from celery_legion.job import Job
-from celery_legion.stores.base import CLAIM_LIMIT, Pulse, SchedulerInfo
+from celery_legion.stores.base import CLAIM_LIMIT, Lead, Pulse, SchedulerInfo
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ knows, besides those for which that may be waiting for the broker."""
 
 REAP_EVERY, UNSENT_EVERY = 2.5, 5.0
 COMPLAIN_EVERY = 30.0
+TWO = "if these are two deployments, give each a legion_key_prefix of its own"
 CLOSING = timedelta(milliseconds=300)
 
 
@@ -57,7 +60,7 @@ class Engine:
         self._info: SchedulerInfo | None = None
         self._reap_at = self._unsent_at = self._look_at = 0.0
         self._silent_since: float | None = None
-        self._complain_at = 0.0
+        self._complain_at = self._broken_at = 0.0
         self._closed = False
 
     @property
@@ -87,8 +90,7 @@ class Engine:
             self._stand_down()
             return LONGEST_WAIT
         finally:
-            if (failure := self._dispatcher.delivery.take_failure()) is not None:
-                logger.error("%s; claimed runs wait, next try in %.0f s", failure, self._dispatcher.delivery.retry_in)
+            self._report_broker()
 
     def wait(self, seconds: float) -> None:
         """Wait until nudged, or for *seconds*."""
@@ -143,7 +145,10 @@ class Engine:
 
     def _claim_due(self, now: datetime, epoch: int) -> bool:
         """Claim what is due at *now*, as much as one pass does; return whether there was anything."""
+        began, patience = self.context.clock.monotonic(), self.config.leader_lease.total_seconds() / 3
         for number in range(ROUNDS):
+            if self.context.clock.monotonic() - began > patience:
+                break
             due = self._dispatcher.agenda.take_due(now, CLAIM_LIMIT)
             if not due:
                 self._done = now
@@ -174,10 +179,28 @@ class Engine:
         lead = pulse.lead
         if self._info.guarded and not lead.info.guarded:
             self._say(logging.WARNING, "%s", unguarded_leader(lead))
+        elif _sends_elsewhere(lead.info, self._info):
+            text = "%s (%s, process %d) leads under %r and sends to %s, while this one would send to %s; " + TWO
+            places = (in_line(lead.info.place), self._info.place)
+            self._say(logging.WARNING, text, *_named(lead), self.config.key_prefix, *places)
         elif lead.info.fingerprint != self._info.fingerprint:
             text = "%s (%s, process %d) leads under %r with another schedule than this one; if it is another app, "
             text += "give each a legion_key_prefix of its own"
             self._say(logging.WARNING, text, lead.owner, lead.info.host, lead.info.pid, self.config.key_prefix)
+
+    def _look_around(self) -> None:
+        """Say that a standby would send elsewhere, or that others have Legion(app) and this one does not."""
+        assert self._info is not None
+        store = self.context.store
+        schedulers = store.schedulers()
+        if not self.context.enabled and (words := unguarded_self(self.owner, schedulers, store.workers())) is not None:
+            logger.warning("%s", words)
+        for lead in schedulers:
+            if lead.owner != self.owner and _sends_elsewhere(lead.info, self._info):
+                text = "%s (%s, process %d) stands by under %r and would send to %s, while this one sends to %s; " + TWO
+                places = (in_line(lead.info.place), self._info.place)
+                self._say(logging.WARNING, text, *_named(lead), self.config.key_prefix, *places)
+                return
 
     def _read_jobs(self) -> Mapping[str, Job]:
         """Return the app's jobs; when one that was added meanwhile is broken, those that were known before."""
@@ -192,6 +215,7 @@ class Engine:
     def _know(self, jobs: Mapping[str, Job]) -> None:
         """Take in the app's jobs; whoever leads loads them anew."""
         self._dispatcher.jobs = jobs
+        self._dispatcher.tell_problems(jobs)
         self._info = self._dispatcher.introduce()
         self.epoch = None
 
@@ -219,7 +243,7 @@ class Engine:
                 mark = min(floor, now)
                 self._dispatcher.tell_floor(mark)
         elif not self._has_led:
-            for warning in self.context.store.warnings():
+            for warning in (*self.context.store.warnings(), *broker_warnings(self.context.app)):
                 logger.warning("%s", warning)
         self._dispatcher.load(self._dispatcher.jobs, mark)
         self._witness.lead(now)
@@ -250,11 +274,9 @@ class Engine:
         if clock >= self._reap_at:
             self._reap_at = clock + REAP_EVERY
             self._dispatcher.reap()
-        if not self.context.enabled and clock >= self._look_at:
+        if clock >= self._look_at:
             self._look_at = clock + COMPLAIN_EVERY
-            store = self.context.store
-            if (words := unguarded_self(self.owner, store.schedulers(), store.workers())) is not None:
-                logger.warning("%s", words)
+            self._look_around()
 
     def _delay(self) -> float:
         delay = LONGEST_WAIT
@@ -277,9 +299,26 @@ class Engine:
         self._say(logging.ERROR, "%s; nothing is sent until it answers", exc)
         return LONGEST_WAIT
 
+    def _report_broker(self) -> None:
+        """Log that the broker fails: at once, and while it does, at most twice a minute."""
+        delivery, clock = self._dispatcher.delivery, self.context.clock.monotonic()
+        if (failure := delivery.take_failure()) is not None and clock >= self._broken_at:
+            self._broken_at = clock + COMPLAIN_EVERY
+            logger.error("%s; claimed runs wait, next try in %.0f s", failure, delivery.retry_in)
+        elif not delivery.stuck:
+            self._broken_at = 0.0
+
     def _say(self, level: int, text: str, *args: object) -> None:
         """Log what holds for a while, at most twice a minute."""
         clock = self.context.clock.monotonic()
         if clock >= self._complain_at:
             self._complain_at = clock + COMPLAIN_EVERY
             logger.log(level, text, *args)
+
+
+def _sends_elsewhere(one: SchedulerInfo, other: SchedulerInfo) -> bool:
+    return bool(one.place and other.place and one.place != other.place)
+
+
+def _named(lead: Lead) -> tuple[str, str, int]:
+    return lead.owner, lead.info.host, lead.info.pid

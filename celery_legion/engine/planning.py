@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from celery_legion.engine.agenda import Agenda, Standing
 from celery_legion.job import Job
-from celery_legion.planner import Plan, Rules, judge, plan
+from celery_legion.planner import Plan, Rules, judge, plan, plan_one
 from celery_legion.run import Reason
 from celery_legion.stores.base import Pause
 
@@ -37,8 +37,18 @@ class Planning:
             next_after=self._agenda.next_after,
         )
 
+    def ask(self, standing: Standing, moment: Callable[[], datetime]) -> Plan | None:
+        """Ask a standing's schedule whether it is due at the present *moment*; None if it is not."""
+        job = standing.job
+        fire = self._agenda.asking.is_due(job.name, moment)
+        if fire is None:
+            return None
+        return plan_one(job, fire, paused=self._is_paused(job.name, fire), judge=self._judge)
+
     def refusal(self, job: Job, now: datetime) -> str | None:
-        """Return why a run of *job* must not begin now, None if it may: it is paused, or a condition says no."""
+        """Return why a run of *job* must not begin now, None if it may: it is wrong, paused, or a condition says no."""
+        if job.problem:
+            return job.problem
         return Reason.PAUSED if self._is_paused(job.name, now) else self._judge(job, now)
 
     def _is_paused(self, name: str, now: datetime) -> bool:

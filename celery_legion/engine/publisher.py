@@ -1,23 +1,38 @@
-"""Publishing with known delivery, on a connection of the engine's own."""
+"""Publishing with known delivery: messages are made first, then sent on a connection of the engine's own."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
-from kombu.exceptions import KombuError, OperationalError
+from amqp.exceptions import MessageNacked
 
+from celery_legion.control import error_in_line
 from celery_legion.engine.dispatch import Dispatch
+from celery_legion.engine.levels import Levels, lengthened
 from celery_legion.engine.line import Line
+from celery_legion.engine.making import Maker, Send
+from celery_legion.engine.sending import Sending
 from celery_legion.errors import BrokerUnavailableError
+
+__all__ = ["BATCH_LIMIT", "Publisher", "Send"]
+
+logger = logging.getLogger(__name__)
 
 BATCH_LIMIT = 200
 """Most messages between two flushes."""
 
-Send = Callable[[Dispatch, Any], None]
-"""Sends one dispatch through a producer and writes on it how that went; never raises for a message's sake."""
+COMMANDS = 20 * BATCH_LIMIT
+"""Most commands between two flushes: a message may take several."""
+
+SLOW = 0.1
+"""Seconds of making after which what is made is sent: a user's slow code keeps no other message waiting for long."""
+
+
+class _LineError(Exception):
+    """The broker or the line to it has failed, by the exception that this one is raised from."""
 
 
 class Publisher:
@@ -29,8 +44,13 @@ class Publisher:
     """
 
     def __init__(self, app: Any, timeout: timedelta, monotonic: Callable[[], float]) -> None:
+        self._app = app
+        self._timeout = timeout.total_seconds()
+        self._monotonic = monotonic
         self._line = Line(app, timeout, monotonic)
-        self._suspects: set[str] = set()
+        self._maker = Maker(app)
+        self._sending: Sending | None = None
+        self._levels = Levels(app)
 
     def ready(self) -> bool:
         """Return whether the broker may be tried now."""
@@ -52,10 +72,9 @@ class Publisher:
     def publish(self, dispatches: Sequence[Dispatch], send: Send) -> list[str]:
         """Send *dispatches* (at most a batch) and return the run ids the broker is known to have.
 
-        A message that cannot be sent for its own sake has its ``error`` written and does not
-        hurt the others. After the first error of the connection nothing more of this batch is tried; messages
-        of its job are tried alone from then on, after the others, and refused if they fail while these pass: a
-        task's own code may raise what looks like a broken connection.
+        A message that cannot be made, or that the broker refuses for its own sake, has its ``error`` written and does
+        not hurt the others; one that the broker wants later (a full queue's) is ``nacked``. What a user's code raises
+        is never taken for the broker's failure, whatever its type.
 
         Raises:
             BrokerUnavailableError: The connection failed. ``delivered`` on it are the ids that were
@@ -63,81 +82,165 @@ class Publisher:
         """
         known: list[str] = []
         try:
-            suspects = frozenset(self._suspects)
-            self._send_together([one for one in dispatches if one.job not in suspects], send, known)
-            for dispatch in dispatches:
-                if dispatch.job in suspects:
-                    self._send_alone(dispatch, send, known)
-        except Exception as exc:
-            if not self._is_broken(exc, batched=True):
-                raise
+            if not dispatches:
+                self._open()
+            for some in self._made(dispatches, send, known):
+                self._transmit(some, known)
+        except _LineError as exc:
             self._line.fail()
-            error = BrokerUnavailableError(self._line.name, str(exc) or type(exc).__name__)
+            cause = exc.__cause__ or exc
+            error = BrokerUnavailableError(self._line.name, str(cause) or type(cause).__name__)
             error.delivered = tuple(known)
-            raise error from exc
+            raise error from cause
         self._line.mend()
         return known
 
-    def _send_together(self, dispatches: Sequence[Dispatch], send: Send, known: list[str]) -> None:
-        producer = self._line.producer()
-        batched = bool(getattr(producer, "supports_batch_publish", False))
-        with self._batch(producer, batched):
-            for dispatch in dispatches:
-                error = self._send(dispatch, send, producer)
-                if error is not None and self._is_broken(error, batched):
-                    self._suspects.add(dispatch.job)
-                    raise error
-                if error is not None and self._closed_channel(error):
-                    self._line.drop()
-                    producer = self._line.producer()
-                if dispatch.accepted and not batched:
-                    known.append(dispatch.run_id)
-        if batched:
-            known += [dispatch.run_id for dispatch in dispatches if dispatch.accepted]
+    def _made(self, dispatches: Sequence[Dispatch], send: Send, known: list[str]) -> Iterator[list[Dispatch]]:
+        """Make the messages, and yield those that are to be sent: all at once, unless making them takes long."""
+        made: list[Dispatch] = []
+        began = self._monotonic()
+        for dispatch in dispatches:
+            dispatch.accepted = dispatch.nacked = False
+            try:
+                dispatch.message = lengthened(self._app, dispatch.message)
+                self._maker.make(dispatch, send)
+            except Exception as exc:
+                raise _LineError from exc
+            if dispatch.making is not None and dispatch.making.elsewhere:
+                self._accept(dispatch, known)
+            elif dispatch.making is not None:
+                made.append(dispatch)
+            if made and self._monotonic() - began > SLOW:
+                yield made
+                made, began = [], self._monotonic()
+        if made:
+            yield made
 
-    def _send_alone(self, dispatch: Dispatch, send: Send, known: list[str]) -> None:
-        error = self._send(dispatch, send, self._line.producer())
-        if error is not None and self._is_broken(error, batched=True):
-            self._line.drop()
-            if not known:
-                # Nothing passes now: a broker may greet and still take no message, as one short of memory does.
-                raise error
-            # On a line of its own, beside others that pass, an error is the message's own and stays written on it.
-            error = self._send(dispatch, send, self._line.producer())
-            if error is not None and self._is_broken(error, batched=True):
-                self._line.drop()
-        if dispatch.accepted:
-            self._suspects.discard(dispatch.job)
-            known.append(dispatch.run_id)
-
-    def _send(self, dispatch: Dispatch, send: Send, producer: Any) -> Exception | None:
-        dispatch.accepted, dispatch.error = False, None
-        dispatch.publishing = self._line.publishing
+    def _transmit(self, dispatches: Sequence[Dispatch], known: list[str]) -> None:
+        sending = self._open()
         try:
-            send(dispatch, producer)
+            self._levels.prepare(self._line.connection, [dispatch.message for dispatch in dispatches])
         except Exception as exc:
-            # Not Celery's: a monitor's wrapper, or options that cannot be copied.
-            dispatch.error = exc
-        return dispatch.error
+            raise _LineError from exc
+        if getattr(sending.producer, "supports_batch_publish", False):
+            dispatches = self._send_batch(sending, dispatches, known)
+        self._send_each(dispatches, known)
 
-    def _is_broken(self, exc: Exception, batched: bool) -> bool:
-        if isinstance(exc, (OSError, OperationalError)):
-            return True
-        if isinstance(exc, KombuError) and type(exc).__name__ == "BatchPublishError":
-            return True
-        connection = self._line.connection
-        if connection is None:
-            return False
-        if isinstance(exc, tuple(connection.connection_errors)):
-            return True
-        return batched and isinstance(exc, tuple(connection.channel_errors))
+    def _send_batch(self, sending: Sending, dispatches: Sequence[Dispatch], known: list[str]) -> list[Dispatch]:
+        """Send all with one flush; return what is to be sent one by one, since the line broke or the broker was ill."""
+        began = self._monotonic()
+        counts = []
+        try:
+            with sending.producer.batch(max_size=COMMANDS):
+                for dispatch in dispatches:
+                    before = sending.held
+                    if (error := self._send(sending, dispatch)) is not None:
+                        raise error
+                    counts.append(sending.held - before)
+                answers = sending.flush()
+        except Exception as exc:
+            for dispatch in dispatches:
+                dispatch.accepted = False
+            self._break(exc, began)
+            return [dispatch for dispatch in dispatches if dispatch.error is None]
+        failure = None
+        for dispatch, count in zip(dispatches, counts, strict=True):
+            mine, answers = answers[:count], answers[count:]
+            error = next((answer for answer in mine if isinstance(answer, Exception)), None)
+            if error is None and dispatch.accepted:
+                self._accept(dispatch, known)
+            elif error is not None:
+                dispatch.accepted = False
+                if sending.blames_broker(error):
+                    failure = error
+                else:
+                    self._refuse(dispatch, error)
+        if failure is not None:
+            self._break(failure, began)
+        return [dispatch for dispatch in dispatches if not dispatch.accepted and dispatch.error is None]
 
-    def _closed_channel(self, exc: Exception) -> bool:
-        """Whether the broker refused this one message and closed the channel for it (one queue's arguments, say)."""
-        connection = self._line.connection
-        return connection is not None and isinstance(exc, tuple(connection.channel_errors))
+    def _send_each(self, dispatches: Sequence[Dispatch], known: list[str]) -> None:
+        """Send one by one, those last that break the line: a message that does so beside others that pass is at fault.
 
-    @contextmanager
-    def _batch(self, producer: Any, batched: bool) -> Iterator[None]:
-        with producer.batch(max_size=BATCH_LIMIT) if batched else nullcontext():
-            yield
+        Two of them in a row, and the broker is at fault.
+        """
+        aside: list[tuple[Dispatch, Exception]] = []
+        passes, before = True, len(known)
+        for dispatch in dispatches:
+            began = self._monotonic()
+            error = self._send_one(dispatch, known)
+            if error is None:
+                passes = passes or dispatch.accepted
+                continue
+            self._break(error, began, hopeless=not passes)
+            aside.append((dispatch, error))
+            passes = False
+        for dispatch, error in aside:
+            if len(known) == before:
+                # Nothing passes now: a broker may greet and still take no message, as one short of memory does.
+                raise _LineError from error
+            again = self._send_one(dispatch, known)
+            if again is not None:
+                self._line.drop()
+                self._open()
+                self._refuse(dispatch, again)
+
+    def _break(self, error: Exception, began: float, *, hopeless: bool = False) -> None:
+        """Drop the line that *error* broke; go on only if that took no time, as one message's fault takes none."""
+        self._line.drop()
+        if hopeless or self._monotonic() - began > self._timeout / 4:
+            raise _LineError from error
+        self._open()
+
+    def _send_one(self, dispatch: Dispatch, known: list[str]) -> Exception | None:
+        error = self._send(self._open(), dispatch, at_once=True)
+        if dispatch.accepted:
+            self._accept(dispatch, known)
+        return error
+
+    def _send(self, sending: Sending, dispatch: Dispatch, *, at_once: bool = False) -> Exception | None:
+        """Send one dispatch's messages; return what broke the line. What is the dispatch's own is written on it."""
+        for draft in dispatch.making.drafts if dispatch.making is not None else ():
+            if draft.gone:
+                continue
+            try:
+                sending.send(draft)
+            except MessageNacked:
+                dispatch.nacked = True
+                return None
+            except Exception as exc:
+                if sending.blames_broker(exc, draft):
+                    return exc
+                if sending.closes_channel(exc):
+                    self._line.drop()
+                    sending = self._open()
+                if draft.task_id is not None:
+                    self._refuse(dispatch, exc)
+                    return None
+                logger.debug("an event is not sent: %s", error_in_line(exc))
+            draft.gone = at_once
+        dispatch.accepted = True
+        return None
+
+    def _accept(self, dispatch: Dispatch, known: list[str]) -> None:
+        dispatch.accepted = True
+        known.append(dispatch.run_id)
+        self._maker.forget(dispatch.run_id)
+
+    def _refuse(self, dispatch: Dispatch, error: Exception) -> None:
+        dispatch.error = error
+        self._maker.forget(dispatch.run_id)
+
+    def _open(self) -> Sending:
+        """Return what sends on the line; opens it if need be. Whatever fails here is the broker's failure."""
+        try:
+            producer = self._line.producer()
+            if self._sending is None or self._sending.producer is not producer:
+                self._sending = Sending(producer, self._line.connection, self._timeout)
+        except Exception as exc:
+            raise _LineError from exc
+        return self._sending
+
+    def drop(self) -> None:
+        """Forget the connection without waiting for the other side."""
+        self._line.drop()

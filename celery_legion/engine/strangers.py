@@ -22,14 +22,15 @@ class Strangers:
     """Says whether a message that is missing may be in the hands of a worker that does not report.
 
     The workers are asked by Celery's remote control, all at once and for all queues, which takes a second; and they are
-    compared with those that the store knows.
+    compared with those that the store knows. Where those say that they answer none, since it is switched off or the
+    broker cannot carry it, nobody's silence says anything: what they tell the store is taken for the whole truth.
     """
 
     def __init__(self, ask: Ask, known: Callable[[], Sequence[WorkerInfo]], monotonic: Callable[[], float]) -> None:
         self._ask = ask
         self._known = known
         self._monotonic = monotonic
-        self._workers: dict[str, set[str]] = {}
+        self._workers: dict[str, dict[str, WorkerInfo]] = {}
         self._answering: Mapping[str, Set[str]] = {}
         self._asked_at: float | None = None
         self._doubts: dict[str, tuple[float, str]] = {}
@@ -55,20 +56,20 @@ class Strangers:
         # One that comes or goes meanwhile is known before or after.
         before = self._known()
         self._answering = self._ask()
-        self._workers = defaultdict(set)
+        self._workers = defaultdict(dict)
         for worker in (*before, *self._known()):
             for queue in worker.queues:
-                self._workers[queue].add(worker.name)
+                self._workers[queue][worker.name] = worker
         self._asked_at = self._monotonic()
 
     def _judge(self, queue: str) -> tuple[str | None, float]:
         """Return the doubt about a queue, and for how many seconds it holds."""
-        known = self._workers.get(queue, set())
+        known = self._workers.get(queue, {})
         answering = {name for name, queues in self._answering.items() if queue in queues}
         unanswered = self._unanswered.pop(queue, SURE_FOR)
-        if strangers := sorted(answering - known):
+        if strangers := sorted(answering - known.keys()):
             return f"worker {strangers[0]} of queue {queue} has no Legion(app) and may have it", WARY_FOR
-        if not answering:
+        if not answering and not (known and all(not worker.remote for worker in known.values())):
             self._unanswered[queue] = min(2 * unanswered, WARY_FOR)
             text = f"no worker of queue {queue} answers Celery's remote control, so one without Legion(app) may have it"
             return text, unanswered

@@ -13,6 +13,8 @@ DRIVERS = {
     "rediss": "celery_legion.stores.redis",
     "valkey": "celery_legion.stores.redis",
     "valkeys": "celery_legion.stores.redis",
+    "redis+socket": "celery_legion.stores.redis",
+    "unix": "celery_legion.stores.redis",
     "memory": "celery_legion.stores.memory",
 }
 """URL scheme → module whose ``open_store(options)`` returns a store. Loaded only when asked for."""

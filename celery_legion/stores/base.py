@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from celery_legion.run import Record
+from celery_legion.stores.attendance import WorkerInfo
 from celery_legion.stores.data import (
     CLAIM_LIMIT,
     Admission,
@@ -45,7 +46,6 @@ from celery_legion.stores.data import (
     Ticket,
     Unsent,
     Verdict,
-    WorkerInfo,
     debt_id,
 )
 from celery_legion.stores.runs import RunStore
@@ -123,7 +123,8 @@ class SchedulerStore(Protocol):
 
         *prints* maps each job's name to a fingerprint of its trigger. A new job gets *mark* as its mark
         and its anchor. A job whose fingerprint has changed keeps its anchor, and its mark moves up to
-        *mark* (never back): changing a frequency fires nothing of the past. At most 500 names a call.
+        *mark* (never back): changing a frequency fires nothing of the past. What the claim of a mark has noted is
+        returned as long as the mark stands there. At most 500 names a call.
         """
         ...
 
@@ -161,11 +162,12 @@ class SchedulerStore(Protocol):
 
         First those claimed and not confirmed for longer than *older_than*, oldest first. Then, with *lost_after*, those
         whose message must have got lost: a sent run is missing from the moment at which its queue is known to have
-        passed it by, because a run that was claimed after it was sent has begun (neither of them jumping the queue),
-        or a worker of the queue was idle since; until it begins, a worker renews it (token 0), or it is sent again.
-        Missing for longer than *lost_after*, doubled each time that it was sent again, it is lost; the longest missing
-        come first. Each is told of once in *lost_after*, so that those that nobody sends again let others through. A
-        run without a known queue is never lost, nor is the message of a retry.
+        passed it by, because a run that was claimed after it was sent has begun (neither of them jumping the queue), or
+        a worker of the queue was idle since; until it begins, a worker renews it (token 0), or it is sent again. One
+        with a countdown counts as sent when that is over. Missing for longer than *lost_after*, doubled each time that
+        it was sent again, it is lost; the longest missing come first. Each is told of once in *lost_after*, so that
+        those that nobody sends again let others through. A run without a known queue is never lost, nor is the message
+        of a retry.
         """
         ...
 
@@ -268,7 +270,7 @@ class ScheduleStore(Protocol):
         """Register a worker that knows legion, with its queues, under a lease.
 
         What was sent to one of its queues before it was idle, and is held by nobody, is missing from now on
-        (:meth:`SchedulerStore.unsent`).
+        (:meth:`SchedulerStore.unsent`). Whoever asks whether it is lost learns from ``info.remote`` who would answer.
         """
         ...
 
@@ -321,6 +323,18 @@ class WakingStore(Protocol):
 
     def wait(self, timeout: timedelta) -> bool:
         """Block until nudged or for *timeout*; True if nudged. Really waits, also when nudges do not work."""
+        ...
+
+    def hurry(self, worker: str | None = None) -> None:
+        """Nudge a worker, or (None) all, to renew now what they hold; :meth:`.RunStore.interrupt` does it by itself."""
+        ...
+
+    def hurried(self, worker: str, timeout: timedelta) -> bool:
+        """Block until *worker* is nudged or for *timeout*; True if nudged.
+
+        Called by one thread a store. Really waits, also when nudges do not work: then what is asked is learnt at the
+        next renewal.
+        """
         ...
 
 

@@ -20,13 +20,16 @@ BODY_KEPT = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerInfo:
-    """What a scheduler says of itself: its schedule's ``fingerprint``, and whether Legion(app) stands in its app."""
+    """What a scheduler says of itself: its schedule's ``fingerprint``, the ``place`` it sends to ("" = unsaid), and
+    whether Legion(app) stands in its app, which one that does not say is taken to have.
+    """
 
     app: str
     fingerprint: str
     host: str
     pid: int
     guarded: bool = True
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +90,11 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """What the store holds of a job's past: ``mark``, its last accounted fire, and the ``anchor`` of its intervals."""
+    """What is known of a job: ``mark``, its last accounted fire, with its claim's note; its intervals' ``anchor``."""
 
     mark: datetime
     anchor: datetime
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +112,17 @@ class Lapse:
 class Claim:
     """A claim of one job's fires up to ``fire_time``.
 
-    ``mark`` is the mark that the fire was computed from: the claim holds only if the
-    store still has it (None = whatever it has: for pushes, which do not move the mark).
-    ``lapses`` are written in the same act, in order. ``run_id`` None means that only
-    lapses are written and the mark moves. ``lock`` names the lock (usually the job's
-    name), ``limit`` how many runs may hold it at once (0 = no lock), ``lock_ttl`` how
-    long it de-duplicates before the run has begun. ``message`` is the evaluated message
-    as JSON: what is published, now or again. ``deadline`` is the latest moment to begin
-    (None = none); ``queue`` where the message goes, if known; ``jumps`` says that it has a priority of its own there,
-    so that it may be delivered before or after its turn. ``watched`` False says that no worker will report on the
-    run: being sent is the last that is known of it, and ``sent`` closes its record as ``sent(unwatched)``. ``owes``
-    are the endings, of the run and of the lapses, that the job has hooks for.
+    ``mark`` is the mark that the fire was computed from: the claim holds only if the store still has it (None =
+    whatever it has: for pushes, which do not move the mark). ``lapses`` are written in the same act, in order.
+    ``run_id`` None means that only lapses are written and the mark moves. ``lock`` names the lock (usually the job's
+    name), ``limit`` how many runs may hold it at once (0 = no lock), ``lock_ttl`` how long it de-duplicates before the
+    run has begun. ``message`` is the evaluated message as JSON: what is published, now or again. ``deadline`` is the
+    latest moment to begin (None = none); ``queue`` where the message goes, if known; ``jumps`` says that it has a
+    priority of its own there, so that it may be delivered out of its turn. ``eta`` is when its countdown is over (None
+    = it has none): what is counted from the sending is counted from then. ``watched`` False says that no worker will
+    report on the run: being sent is the last that is known of it, and ``sent`` closes it as ``sent(unwatched)``.
+    ``owes`` are the endings, of run and lapses, that the job has hooks for. ``note`` is kept beside the mark, for
+    schedulers.
     """
 
     job: str
@@ -134,8 +138,10 @@ class Claim:
     deadline: datetime | None = None
     queue: str | None = None
     jumps: bool = False
+    eta: datetime | None = None
     watched: bool = True
     owes: frozenset[State] = frozenset()
+    note: str = ""
 
 
 class Granted(StrEnum):
@@ -356,22 +362,6 @@ class JobState:
     last: Record | None = None
     latest: Record | None = None
     pause: Pause | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerInfo:
-    """A worker that knows legion: the queues it consumes and its versions, under a lease.
-
-    ``idle`` is for how long at least it has waited for messages, with room to execute one, and received none: what
-    was sent before that is no longer in its queues. Zero when it has not, or cannot tell.
-    """
-
-    name: str
-    queues: tuple[str, ...]
-    version: str
-    pid: int
-    expires_in: timedelta = timedelta(0)
-    idle: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -16,7 +16,8 @@ class RunStore(Protocol):
     def begin(self, ticket: Ticket) -> Answer:
         """Say whether a message may run now.
 
-        Ended → DUPLICATE (``expired(queue)`` and ``lost(retry_lost)`` may begin after all). Same retries, lease alive,
+        Ended → DUPLICATE (``expired(queue)``, ``lost(retry_lost)`` and a
+        ``lost(process_lost)`` acknowledged late may begin after all). Same retries, lease alive,
         acknowledged early and accepted → DUPLICATE. Any other message of a run whose lease is alive → WAIT. A parked
         retry whose number this is, lease gone or handed back, or not yet begun → GO with the next attempt and a new
         token, if the lock allows: a holder that has not begun loses it and becomes ``skipped(superseded)``; when only
@@ -27,7 +28,8 @@ class RunStore(Protocol):
         message. Else GO (the store has lost it: it is written anew, and the mark moves up to it). The same delivery
         (``asker``) that asks again while its lease is alive gets the same GO with the same token. A ticket for another
         job than the run's, and one that must be known and is not, are REFUSED, and nothing changes. A run that was to
-        be interrupted when it was let go of ends as interrupted, and the answer is DUPLICATE.
+        be interrupted when it was let go of ends as interrupted, and the answer is DUPLICATE. A run that is
+        ``skipped(not_sent)`` may begin after all, too: its task has sent a message later than it was asked.
         """
         ...
 
@@ -35,7 +37,9 @@ class RunStore(Protocol):
         """Extend the leases of runs this worker answers for; a run under another token, ended or unknown is LOST.
 
         A run not begun yet (token 0: prefetched or waiting) has its queue time extended by its lock's ttl, is not
-        missing, and is OK. One that waits for its retry (token 0) has its lease extended as a running one.
+        missing, and is OK. With ``accepted`` its message has come to the worker and is acknowledged, though it has not
+        begun by the rules: it is never missing from now on, and nothing else changes.
+        One that waits for its retry (token 0) has its lease extended as a running one.
         A run that shall be interrupted is kept all the same, and is INTERRUPT each time until it has ended or the
         interruption was refused.
         """
@@ -53,10 +57,13 @@ class RunStore(Protocol):
         """
         ...
 
-    def hand_back(self, worker: str) -> list[str]:
+    def hand_back(self, worker: str, pid: int | None = None, begun: Mapping[str, int] | None = None) -> list[str]:
         """Let go of this worker's begun runs that can be delivered again: acknowledged late, or not accepted yet.
 
-        Their lease is over at once, so that the next delivery may begin; returns their ids. Also forgets the worker.
+        Of those only that are *begun* under these tokens, and only the worker of this *pid*: another process may go on
+        under the same name. None is any. Their lease is over at once, so that the next delivery may begin, and one
+        acknowledged late is lost when it has waited for as long as its lock's ttl, or its visibility timeout; returns
+        their ids. Also forgets the worker.
         """
         ...
 
@@ -66,7 +73,8 @@ class RunStore(Protocol):
         *token* must be the run's current one (0 for a run that never began, which is how revoked, expired and missed
         runs end). Releases the lock, or keeps it for ``outcome.dying``; writes the ledger; leaves ``id → done`` for
         the dedup age; owes the hooks that the run has for this end. An ended, unknown or re-begun run: False, and
-        nothing changes.
+        nothing changes. A run that was to be watched and cannot be, as its scheduler or the worker that has its message
+        finds, ends as ``sent(unwatched)``, which also says when it was sent: nothing of it begins any more.
         """
         ...
 
@@ -89,7 +97,8 @@ class RunStore(Protocol):
         """Ask for the end of a run; returns its record as it stands then, None if unknown.
 
         One that has not begun, or waits for its retry, ends at once as ``interrupted(revoked)``. One that runs is
-        told so at its next renewal. One that has ended stays as it is.
+        told so at its next renewal, to which its worker is hurried (:meth:`.WakingStore.hurry`). One that has ended
+        stays as it is.
         """
         ...
 

@@ -165,6 +165,26 @@ class BeginConformance(Case):
         assert holders(store) == ["job-1"]
         assert store.end("job-1", token, SUCCESS, KEEP)
 
+    def test_a_run_whose_task_sent_nothing_begins_after_all_if_it_sends_something_later(self, store: Store) -> None:
+        know(store)
+        grant(store, fire(1))
+        why = Outcome(state=State.SKIPPED, reason="not_sent", error="its apply_async returned nothing")
+        assert store.end("job-1", 0, why, KEEP)
+        assert (verdict_of(record(store, fire(1))), holders(store)) == ((State.SKIPPED, "not_sent"), [])
+        token = start(store, ticket(fire(1)))
+        found = record(store, fire(1))
+        assert (verdict_of(found), found.ended_at, found.error) == ((State.RUNNING, None), None, None)
+        assert holders(store) == ["job-1"]
+        assert store.end("job-1", token, SUCCESS, KEEP)
+        assert store.begin(ticket(fire(1), "delivery-2")).admission is Admission.DUPLICATE
+
+    @pytest.mark.parametrize("reason", ["overlap", "superseded", "expires"])
+    def test_a_run_that_was_skipped_for_another_reason_is_a_duplicate(self, store: Store, reason: str) -> None:
+        know(store)
+        grant(store, fire(1))
+        assert store.end("job-1", 0, Outcome(state=State.SKIPPED, reason=reason), KEEP)
+        assert store.begin(ticket(fire(1))).admission is Admission.DUPLICATE
+
     def test_a_run_that_expired_past_its_deadline_is_a_duplicate(self, store: Store, clock: Advancing) -> None:
         know(store)
         dispatch(store, replace(fire(1), deadline=store.now() + self.tick))

@@ -25,7 +25,7 @@ LONG = timedelta(hours=1)
 NO_TIME = timedelta(0)
 BEAT = "beat-1"
 OTHER = "beat-2"
-INFO = SchedulerInfo(app="shop", fingerprint="print-1", host="alpha", pid=101)
+INFO = SchedulerInfo(app="shop", fingerprint="print-1", host="alpha", pid=101, place="queue celery at amqp://alpha")
 SUCCESS = Outcome(state=State.SUCCEEDED)
 KEEP = Retention()
 

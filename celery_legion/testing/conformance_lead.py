@@ -310,6 +310,21 @@ class SightConformance(Case):
         grant(store, fire(1))
         assert store.sight({"job": "print"}, minute(9)) == {"job": Sight(mark=minute(1), anchor=BASE)}
 
+    def test_a_note_of_a_claim_is_kept_while_its_mark_stands(self, store: Store) -> None:
+        know(store)
+        grant(store, replace(fire(1), note="again|at 9"))
+        assert store.sight({"job": "print"}, minute(9))["job"].note == "again|at 9"
+        grant(store, fire(2))
+        assert store.sight({"job": "print"}, minute(9))["job"].note == ""
+
+    def test_a_note_is_gone_with_a_mark_that_is_moved_otherwise(self, store: Store) -> None:
+        know(store)
+        grant(store, replace(fire(1), note="a"))
+        store.remind({"job": minute(2)})
+        assert store.sight({"job": "print"}, minute(9))["job"].note == ""
+        grant(store, replace(fire(3), note="b"))
+        assert store.sight({"job": "changed"}, minute(9))["job"].note == ""
+
     def test_a_changed_trigger_keeps_the_anchor_and_moves_the_mark_up(self, store: Store) -> None:
         store.sight({"job": "1"}, minute(1))
         assert store.sight({"job": "2"}, minute(9)) == {"job": Sight(mark=minute(9), anchor=minute(1))}

@@ -11,6 +11,7 @@ from celery_legion.stores.base import Admission, Granted, Kept, Renewal, Store
 from celery_legion.testing.conformance_case import (
     KEEP,
     LONG,
+    NO_TIME,
     SUCCESS,
     Advancing,
     Case,
@@ -339,11 +340,53 @@ class HandBackConformance(Case):
     ) -> None:
         know(store, "long", "short")
         for name, visibility in (("long", LONG), ("short", self.tick)):
-            dispatch(store, fire(1, name))
-            start(store, replace(ticket(fire(1, name)), late=True, visibility=visibility))
+            claim = replace(fire(1, name), lock_ttl=self.tick)
+            dispatch(store, claim)
+            start(store, replace(ticket(claim), late=True, visibility=visibility))
         store.hand_back("worker-1")
         clock.advance(2 * self.tick)
         assert [ended.id for ended in store.reap(10)] == ["short-1"]
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_a_lost_run_goes_on_if_its_message_was_not_acknowledged_and_turns_up(
+        self, store: Store, clock: Advancing, late: bool
+    ) -> None:
+        know(store)
+        dispatch(store, fire(1))
+        asked = replace(ticket(fire(1)), late=late, lease=self.tick, visibility=self.tick)
+        start(store, asked)
+        clock.advance(3 * self.tick)
+        assert [verdict_of(ended) for ended in store.reap(10)] == [(State.LOST, "process_lost")]
+        answer = store.begin(replace(asked, asker="delivery-2", redelivered=True))
+        assert answer.admission is (Admission.GO if late else Admission.DUPLICATE)
+        assert record(store, fire(1)).attempt == 1 + late
+
+    def test_a_late_run_that_is_handed_back_waits_as_long_as_one_that_has_not_begun(
+        self, store: Store, clock: Advancing
+    ) -> None:
+        know(store)
+        dispatch(store, fire(1))
+        start(store, replace(ticket(fire(1)), late=True, visibility=NO_TIME))
+        store.hand_back("worker-1")
+        clock.advance(2 * self.tick)
+        assert store.reap(10) == []
+
+    def test_a_worker_of_the_same_name_keeps_what_it_has_begun(self, store: Store) -> None:
+        know(store, "mine", "twins", "later")
+        tokens = dict.fromkeys(("mine", "twins", "later"), 0)
+        for name in tokens:
+            claim = fire(1, name)
+            dispatch(store, claim)
+            tokens[name] = start(store, replace(ticket(claim), late=True))
+        attend(store, "celery", name="worker-1")
+        # The process of the worker that is known by the name is 7.
+        begun = {"mine-1": tokens["mine"], "later-1": tokens["later"] - 1, "nobody": 3}
+        assert store.hand_back("worker-1", 8, begun) == ["mine-1"]
+        assert [worker.name for worker in store.workers()] == ["worker-1"]
+        assert kept(store, "twins-1", tokens["twins"]) is Kept.OK
+        assert store.begin(replace(ticket(fire(1, "twins"), "copy"), late=True)).admission is Admission.WAIT
+        assert store.hand_back("worker-1", 7, {}) == []
+        assert store.workers() == []
 
     def test_the_worker_is_forgotten(self, store: Store) -> None:
         attend(store, "celery", name="worker-1")

@@ -120,6 +120,28 @@ class MissingConformance(Case):
         attend(store, "celery", idle=self.tick)
         assert lost(store, NO_TIME) == []
 
+    @pytest.mark.parametrize("jumps", [False, True])
+    def test_while_its_countdown_goes_on_it_is_not_missing(self, store: Store, clock: Advancing, jumps: bool) -> None:
+        know(store, "a", "b")
+        eta = store.now() + 8 * self.tick
+        dispatch(store, replace(fire(1, "a"), eta=eta, jumps=jumps))
+        clock.advance(2 * self.tick)
+        run(store, fire(1, "b"))
+        attend(store, "celery", idle=self.tick)
+        show(store)
+        attend(store, "celery")
+        assert lost(store, NO_TIME) == []
+        clock.advance(8 * self.tick)
+        attend(store, "celery", idle=self.tick)
+        assert lost(store, NO_TIME) == ["a-1"]
+
+    def test_a_countdown_that_is_over_changes_nothing(self, store: Store, clock: Advancing) -> None:
+        know(store, "a")
+        dispatch(store, replace(fire(1, "a"), eta=store.now() - LONG))
+        clock.advance(2 * self.tick)
+        attend(store, "celery", idle=self.tick)
+        assert lost(store, NO_TIME) == ["a-1"]
+
     def test_only_its_own_queue_matters(self, store: Store, clock: Advancing) -> None:
         know(store, "a", "b", "c")
         dispatch(store, fire(1, "a"))
@@ -140,6 +162,25 @@ class MissingConformance(Case):
         clock.advance(2 * self.tick)
         attend(store, "celery", idle=self.tick)
         assert lost(store, NO_TIME) == ["a-1"]
+
+    def test_one_that_a_worker_has_received_and_acknowledged_is_never_missing(
+        self, store: Store, clock: Advancing
+    ) -> None:
+        know(store, "a", "b")
+        dispatch(store, fire(1, "a"))
+        dispatch(store, fire(1, "b"))
+        clock.advance(2 * self.tick)
+        attend(store, "celery", idle=self.tick)
+        gone = [Renewal(id=run_id, token=0, accepted=True) for run_id in ("a-1", "nobody")]
+        for _ in range(2):
+            assert store.renew("worker-1", gone, LONG) == {"a-1": Kept.OK, "nobody": Kept.LOST}
+        assert lost(store, NO_TIME) == ["b-1"]
+        clock.advance(2 * self.tick)
+        attend(store, "celery", idle=self.tick)
+        assert lost(store, NO_TIME) == ["b-1"]
+        assert (record(store, fire(1, "a")).state, holders(store, "a")) == (State.SENT, ["a-1"])
+        assert store.begin(ticket(fire(1, "a"))).admission is Admission.GO
+        assert store.renew("worker-1", gone[:1], LONG) == {"a-1": Kept.LOST}
 
     def test_one_that_has_begun_or_ended_is_not_missing(self, store: Store, clock: Advancing) -> None:
         names = ["a", "b", "c", "d", "e"]
@@ -270,6 +311,20 @@ class LostConformance(Case):
         self.lose(store, clock, "a")
         store.sent(["a-1"])
         assert lost(store, NO_TIME) == ["a-1"]
+
+    def test_lock_and_queue_time_are_counted_from_the_end_of_a_countdown(self, store: Store, clock: Advancing) -> None:
+        know(store, "a")
+        claim = replace(fire(1, "a"), lock_ttl=self.tick, eta=store.now() + 6 * self.tick)
+        grant(store, claim)
+        clock.advance(2 * self.tick)
+        assert holders(store, "a") == ["a-1"]
+        store.sent(["a-1"])
+        show(store)
+        clock.advance(2 * self.tick)
+        assert (store.reap(10), holders(store, "a")) == ([], ["a-1"])
+        clock.advance(5 * self.tick)
+        assert [verdict_of(ended) for ended in store.reap(10)] == [(State.EXPIRED, "queue")]
+        assert holders(store, "a") == []
 
     def test_its_queue_time_is_not_extended(self, store: Store, clock: Advancing) -> None:
         know(store, "a")

@@ -258,12 +258,12 @@ class WorkerConformance(Case):
     def test_workers_are_shown_by_name_as_long_as_their_lease_runs(self, store: Store, clock: Advancing) -> None:
         attend(store, "celery", "slow", name="b", lease=LONG)
         attend(store, "celery", name="c", lease=self.tick)
-        attend(store, name="a", lease=LONG)
+        store.register(WorkerInfo(name="a", queues=(), version="1", pid=7, remote=False), LONG)
         clock.advance(2 * self.tick)
         found = store.workers()
         assert all(timedelta(0) < worker.expires_in <= LONG for worker in found)
         assert [replace(worker, expires_in=timedelta(0)) for worker in found] == [
-            WorkerInfo(name="a", queues=(), version="1", pid=7),
+            WorkerInfo(name="a", queues=(), version="1", pid=7, remote=False),
             WorkerInfo(name="b", queues=("celery", "slow"), version="1", pid=7),
         ]
 
@@ -291,6 +291,18 @@ WAKING: dict[str, Callable[[Store], object]] = {
 }
 
 
+def hurried(store: Store, worker: str, act: Callable[[], object], seconds: float = 5.0) -> bool:
+    """Return whether *worker* is hurried by *act* while it listens."""
+    answers: list[bool] = []
+    listener = Thread(target=lambda: answers.append(store.hurried(worker, timedelta(seconds=seconds))), daemon=True)
+    began = time.monotonic()
+    listener.start()
+    while listener.is_alive():
+        act()
+        listener.join(0.02)
+    return answers == [True] and time.monotonic() - began < seconds / 2
+
+
 class WakingConformance(Case):
     """``wake``, ``wait``, and what else a driver is."""
 
@@ -313,6 +325,38 @@ class WakingConformance(Case):
 
     def test_no_time_to_wait_is_no_wait(self, store: Store) -> None:
         assert store.wait(timedelta(0)) is False
+
+    @pytest.mark.parametrize("everyone", [False, True])
+    def test_a_worker_that_listens_is_hurried(self, store: Store, everyone: bool) -> None:
+        assert hurried(store, "w", lambda: store.hurry(None if everyone else "w"))
+
+    def test_whose_run_shall_be_interrupted_is_hurried(self, store: Store) -> None:
+        know(store)
+        run(store, fire(1))
+        assert hurried(store, "worker-1", lambda: store.interrupt("job-1", 15, LONG))
+
+    def test_no_other_worker_is_hurried_and_no_scheduler_woken(self, store: Store) -> None:
+        know(store)
+        run(store, fire(1))
+
+        def act() -> None:
+            store.hurry("v")
+            store.interrupt("job-1", 15, LONG)
+
+        assert not hurried(store, "w", act, 0.3)
+        answers: list[bool] = []
+        waiter = Thread(target=lambda: answers.append(store.wait(timedelta(milliseconds=300))), daemon=True)
+        waiter.start()
+        while waiter.is_alive():
+            store.hurry()
+            waiter.join(0.02)
+        assert answers == [False]
+
+    def test_a_worker_that_is_not_hurried_really_waits(self, store: Store) -> None:
+        began = time.monotonic()
+        assert store.hurried("w", timedelta(milliseconds=60)) is False
+        assert time.monotonic() - began >= 0.05
+        assert store.hurried("w", timedelta(0)) is False
 
     def test_the_stores_time_is_aware_utc_and_whole_milliseconds(self, store: Store, clock: Advancing) -> None:
         first = store.now()

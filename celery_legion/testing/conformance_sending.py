@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from celery_legion.run import Kind, State
-from celery_legion.stores.base import Admission, Kept, Outcome, Renewal, Retention, Store
+import pytest
+
+from celery_legion.run import Kind, Reason, State
+from celery_legion.stores.base import Admission, Granted, Kept, Outcome, Renewal, Retention, Store
 from celery_legion.testing.conformance_case import (
     KEEP,
     LONG,
@@ -14,9 +16,11 @@ from celery_legion.testing.conformance_case import (
     Advancing,
     Case,
     Keeping,
+    attend,
     dispatch,
     fire,
     grant,
+    holders,
     know,
     minute,
     pushed,
@@ -118,6 +122,42 @@ class SendingConformance(Case):
         assert store.begin(ticket(fire(1))).admission is Admission.DUPLICATE
         assert store.renew("w", [Renewal(id="job-1", token=0, accepted=False)], LONG) == {"job-1": Kept.LOST}
         assert store.reap(10) == []
+
+    def test_a_watched_run_that_nobody_can_watch_is_closed_as_sent(self, store: Store) -> None:
+        know(store)
+        before = store.now()
+        grant(store, fire(1))
+        outcome = Outcome(state=State.SENT, reason="unwatched", error="2 messages were sent for it")
+        assert store.end("job-1", 0, outcome, KEEP)
+        found = record(store, fire(1))
+        assert (verdict_of(found), found.error) == ((State.SENT, "unwatched"), "2 messages were sent for it")
+        assert found.sent_at is not None and found.ended_at is not None
+        assert before <= found.sent_at <= store.now()
+        assert (store.locks(), waiting(store)) == ([], [])
+        assert store.unsent(NO_TIME, 10, NO_TIME) == []
+        assert store.begin(ticket(fire(1))).admission is Admission.DUPLICATE
+        [again] = store.claim([fire(2)], "beat-1", None, LONG)
+        assert again.granted is Granted.RUN
+
+    @pytest.mark.parametrize("confirmed", ["before", "after"])
+    def test_a_worker_closes_a_run_that_it_cannot_watch(self, store: Store, clock: Advancing, confirmed: str) -> None:
+        know(store)
+        grant(store, fire(1))
+        if confirmed == "before":
+            store.sent(["job-1"])
+        unwatched = Outcome(state=State.SENT, reason=Reason.UNWATCHED)
+        assert store.end("job-1", 0, unwatched, KEEP) is True
+        store.sent(["job-1"])
+        assert verdict_of(record(store, fire(1))) == (State.SENT, "unwatched")
+        assert holders(store) == []
+        assert store.begin(ticket(fire(1))).admission is Admission.DUPLICATE
+        # Nobody takes its message for lost.
+        attend(store, "celery", idle=self.tick)
+        clock.advance(2 * self.tick)
+        attend(store, "celery", idle=self.tick)
+        clock.advance(2 * self.tick)
+        assert store.unsent(NO_TIME, 10, self.tick) == []
+        assert grant(store, fire(2)) == [Granted.RUN]
 
     def test_closed_unwatched_runs_are_trimmed(self, keeping: Keeping) -> None:
         store = keeping(Retention(size=2))

@@ -33,6 +33,13 @@ MINUTE, HOUR, DAY, MONTH, WEEKDAY, SECOND = range(6)
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 RANGE = re.compile(r"([^-/#]+)-([^-/#]+)(?:/(\d+))?(?:#\d+)?", re.ASCII)
+STEP = re.compile(r"(\*|[^-/#]+-[^-/#]+)/(\d+)", re.ASCII)
+LONG_NAMES = re.compile(
+    r"sunday|monday|tuesday|tues|wednesday|thursday|thurs|thur|friday|saturday"
+    r"|january|february|march|april|june|july|august|september|sept|october|november|december"
+)
+ZONE = re.compile(r"(?:cron_)?tz=(\S*)\s*")
+EVERY = re.compile(r"@every\s+(\S+)")
 HASHED = re.compile(r"[hr](\(.*|/.*)?")
 REFERENCE = datetime.fromisoformat("2000-01-01")
 """Where the search for a first date starts: the 50 years from here hold every weekday of every date."""
@@ -81,6 +88,7 @@ def parse(expression: str, seconds: Seconds, days: Days) -> Pattern:
         raise _unreadable(expression, fields, error) from None
     for index, text in enumerate(fields):
         _check_ranges(expression, index, text)
+        _check_step(expression, index, text)
     starred = fields[DAY].startswith("*") or fields[WEEKDAY].startswith("*")
     restricted = not {"*", "?"} & {fields[DAY], fields[WEEKDAY]}
     either_day = restricted and (days == "or" or (days == "vixie" and not starred))
@@ -100,7 +108,15 @@ def _split(expression: str, seconds: Seconds) -> tuple[str, ...]:
     text = expression.strip().lower()
     if not text.isascii():
         raise CronError(expression, "it holds characters that are not ASCII", "retype it by hand")
+    if (zone := ZONE.match(text)) is not None:
+        # As it was written: zones have capitals.
+        name = expression.strip()[zone.start(1) : zone.end(1)] or "Europe/Berlin"
+        raise CronError(expression, "it names its time zone itself", f"leave that out, and say timezone={name!r}")
+    if any(field.startswith("#") for field in text.split()):
+        raise CronError(expression, "it has a comment", "leave out what stands from the # on")
     if text.startswith("@"):
+        if (every := EVERY.fullmatch(text)) is not None:
+            raise CronError(expression, "@every is an interval", f"use every({every[1]!r})")
         if text not in ALIASES:
             raise CronError(expression, "no such alias", f"use one of {', '.join(ALIASES)}")
         text = ALIASES[text]
@@ -120,6 +136,8 @@ def _check_items(expression: str, index: int, text: str) -> None:
     if HASHED.fullmatch(text):
         raise _fault(expression, index, text, "is random or hashed", "write the value itself")
     items = text.split(",")
+    if index in (MONTH, WEEKDAY) and (long := LONG_NAMES.search(text)) is not None:
+        raise _fault(expression, index, text, "has a name in full", f"write {long[0][:3]!r} for {long[0]!r}")
     special = [item for item in items if "#" in item or item.startswith("l")]
     if index == WEEKDAY and special and len(special) < len(items):
         raise _fault(expression, index, text, "mixes weekdays with '#' or 'L' and weekdays without", "use two jobs")
@@ -143,6 +161,23 @@ def _check_ranges(expression: str, index: int, text: str) -> None:
             raise _fault(expression, index, text, f"has a reversed range {item!r}", f"write '{low}-31,1-{high}'")
         if low > high and step > 1:
             _check_phase(expression, index, text, low, high, step)
+
+
+def _check_step(expression: str, index: int, text: str) -> None:
+    """Refuse a step longer than its range, ``*/90``: it is no interval. ``*/60`` means what it seems to."""
+    if index == WEEKDAY:
+        # A known way to say Sunday so that both day fields must match.
+        return
+    for item in text.split(","):
+        match = STEP.fullmatch(item)
+        if match is None:
+            continue
+        low, high = BOUNDS[index]
+        if match[1] != "*":
+            low, high = (_value(index, part) for part in match[1].split("-"))
+        if 0 <= high - low < int(match[2]) - 1:
+            advice = f"write {low} if that is meant; an interval is every(...), not a step of cron's"
+            raise _fault(expression, index, text, f"steps past its end, so it means {low} alone", advice)
 
 
 def _check_phase(expression: str, index: int, text: str, low: int, high: int, step: int) -> None:

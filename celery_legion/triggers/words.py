@@ -11,7 +11,9 @@ from functools import lru_cache
 from cron_descriptor import Options, get_description
 from humanize import precisedelta
 
+from celery_legion.triggers.asked import Asked
 from celery_legion.triggers.base import Trigger
+from celery_legion.triggers.broken import Broken
 from celery_legion.triggers.cron import Cron
 from celery_legion.triggers.interval import Interval
 from celery_legion.triggers.once import Once
@@ -43,7 +45,19 @@ def describe(trigger: Trigger) -> str:
         return " and ".join(describe(member) for member in trigger.triggers)
     if isinstance(trigger, Restricted):
         return _restricted(trigger)
-    return str(trigger)
+    if isinstance(trigger, Broken):
+        return "none that works"
+    if isinstance(trigger, Asked):
+        return f"whenever {trigger.text} says so"
+    return _text(trigger)
+
+
+def _text(trigger: Trigger) -> str:
+    """What a user's trigger says of itself; it may fail."""
+    try:
+        return str(trigger)
+    except Exception:
+        return type(trigger).__qualname__
 
 
 def _zone(trigger: Cron) -> str:

@@ -8,13 +8,20 @@ from difflib import get_close_matches
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from celery_legion.triggers.errors import TriggerError, UnknownZoneError
+from celery_legion.triggers.zone_object import find_zone
 
 SECOND = timedelta(seconds=1)
 
 
 def get_zone(name: str) -> ZoneInfo:
-    """Return the zone of an IANA *name*; raises ``UnknownZoneError`` with the closest name."""
+    """Return the zone of an IANA *name*, or of a name that a time zone object without one goes by.
+
+    Raises:
+        UnknownZoneError: There is none; with the closest name.
+    """
     try:
+        if isinstance(name, str) and (made := find_zone(name)) is not None:
+            return made
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
         known = {zone.casefold(): zone for zone in available_timezones()}

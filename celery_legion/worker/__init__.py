@@ -9,7 +9,7 @@ from celery_legion import command, hook
 from celery_legion.context import Context
 from celery_legion.errors import CommandError
 from celery_legion.worker.commands import Commands
-from celery_legion.worker.current import CurrentRun, current_run
+from celery_legion.worker.current import CurrentRun, current_request, current_run
 from celery_legion.worker.recorder import Recorder
 
 __all__ = ["CurrentRun", "current_run", "install"]
@@ -41,7 +41,7 @@ def _add_tasks(context: Context, recorder: Recorder) -> None:
     commands = Commands(context)
 
     def run_command(self: Any, *args: Any, **kwargs: Any) -> int:
-        return commands.execute(self.request, args, kwargs, recorder.backlog)
+        return commands.execute(current_request(self.request), args, kwargs, recorder.backlog)
 
     def run_hooks(debt: str, job: str | None = None) -> bool:
         return recorder.hooks.pay(debt, job)

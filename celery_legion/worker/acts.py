@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,8 +15,8 @@ from celery_legion.stores.base import Outcome, Retention, Store
 ERROR_LIMIT = 1000
 """Characters of an error's text that a record keeps; the log has the rest."""
 
-LINE_LIMIT = 4096
-"""Longest dump: what a pipe takes as one piece on every POSIX system this runs on."""
+LINE_LIMIT = min(4096, select.PIPE_BUF)
+"""Longest dump: what a pipe takes as one piece, 512 bytes on some systems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +103,22 @@ def describe(error: BaseException) -> str:
 def dump(act: News) -> bytes:
     """Return *act* as one line of at most :data:`LINE_LIMIT` bytes; an error that is too long for it is cut."""
     line = _dump(act)
-    if len(line) > LINE_LIMIT and isinstance(act, End):
-        line = _dump(replace(act, outcome=replace(act.outcome, output=None)))
-    if len(line) > LINE_LIMIT and isinstance(act, End) and act.outcome.error is not None:
-        line = _dump(replace(act, outcome=replace(act.outcome, error=act.outcome.error[:200], output=None)))
-    if len(line) > LINE_LIMIT and isinstance(act, Leave):
-        line = _dump(replace(act, output=None))
-    if len(line) > LINE_LIMIT and isinstance(act, Paid) and act.error is not None:
-        line = _dump(replace(act, error=act.error[:200]))
+    for most in (ERROR_LIMIT, 200, 30, 0):
+        if len(line) <= LINE_LIMIT:
+            break
+        line = _dump(_cut(act, most))
     return line
+
+
+def _cut(act: News, most: int) -> News:
+    """Return *act* without its output, and with *most* characters of each error."""
+    if isinstance(act, End):
+        outcome = act.outcome
+        error, hook_error = ((text or "")[:most] or None for text in (outcome.error, outcome.hook_error))
+        return replace(act, outcome=replace(outcome, error=error, hook_error=hook_error, output=None))
+    if isinstance(act, Leave):
+        return replace(act, output=None)
+    return replace(act, error=(act.error or "")[:most] or None) if isinstance(act, Paid) else act
 
 
 def _dump(act: News) -> bytes:

@@ -11,6 +11,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from celery_legion.errors import StoreError, StoreUnavailableError
 from celery_legion.stores.base import Retention, Store
@@ -23,6 +24,49 @@ TRIES = 10
 """How often an act that the store refuses (not: does not answer) is offered to it."""
 
 
+class Home(Protocol):
+    """Where acts go that the store has not taken: the worker's backlog, or a pool process's way to it."""
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the worker's main process."""
+        ...
+
+    def put(self, act: Act, after: timedelta = ...) -> None:
+        """Keep *act* and deliver it, not before *after*."""
+        ...
+
+    def hand_over(self, news: News) -> bool:
+        """Give *news* to the main process; False if that takes no more."""
+        ...
+
+
+class WayHome:
+    """A spawned pool process's way to the backlog of its worker: the pipe's end that it was started with."""
+
+    here = False
+
+    def __init__(self, end: int) -> None:
+        os.set_inheritable(end, False)
+        self._end = end
+
+    def put(self, act: Act, after: timedelta = timedelta(0)) -> None:
+        """Let the main process have it at once; only that can wait."""
+        self.hand_over(act)
+
+    def hand_over(self, news: News) -> bool:
+        """Give *news* to the main process; False if that takes no more."""
+        return _write(self._end, news)
+
+
+def _write(end: int, news: News) -> bool:
+    line = dump(news)
+    try:
+        return os.write(end, line) == len(line)
+    except OSError:
+        return False
+
+
 @dataclass(slots=True, eq=False)
 class _Entry:
     act: Act
@@ -33,8 +77,8 @@ class _Entry:
 class Backlog:
     """Takes acts from anywhere in the main process, a signal handler included, and from pool children.
 
-    Children write to a pipe that they inherit, so it must be made before the pool forks. Nothing but
-    :meth:`wait`, :meth:`deliver` and :meth:`pending` belongs to one thread.
+    Children write to a pipe that they inherit, so it must be made before the pool starts. Only :meth:`wait`,
+    :meth:`deliver` and :meth:`take_launches` belong to one thread.
     """
 
     def __init__(self) -> None:
@@ -60,11 +104,12 @@ class Backlog:
 
     def hand_over(self, news: News) -> bool:
         """Give *news* from a child to the main process; False if that takes no more."""
-        line = dump(news)
-        try:
-            return os.write(self._write, line) == len(line)
-        except OSError:
-            return False
+        return _write(self._write, news)
+
+    @property
+    def end(self) -> int:
+        """The pipe's end that pool processes write to; one that is spawned is given it."""
+        return self._write
 
     def wake(self) -> None:
         """End the current :meth:`wait`."""
@@ -109,17 +154,14 @@ class Backlog:
         return len(self._entries)
 
     def _collect(self) -> None:
-        while True:
-            try:
-                data = os.read(self._read, 65536)
-            except BlockingIOError:
-                break
-            if not data:
-                break
-            *lines, self._half = (self._half + data).split(b"\n")
-            for line in lines:
-                if line:
-                    self._read_line(line)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._read, selectors.EVENT_READ)
+            # Only what is there: where eventlet has patched it, a read of an empty pipe waits although it may not.
+            while selector.select(0):
+                *lines, self._half = (self._half + os.read(self._read, 65536)).split(b"\n")
+                for line in lines:
+                    if line:
+                        self._read_line(line)
         while self._new:
             self._entries.append(self._new.popleft())
         if len(self._entries) > LIMIT:

@@ -49,6 +49,10 @@ class BegunRuns:
         self._forget(request.id)
         self._runs[request.id] = Begun(request.id, token, weakref.ref(request))
 
+    def tokens(self) -> dict[str, int]:
+        """Return under which tokens runs have begun here."""
+        return {begun.run_id: begun.token for begun in list(self._runs.values())}
+
     def drop(self, run_id: str, token: int) -> None:
         """Answer for it no more, unless a later attempt has begun."""
         begun = self._runs.get(run_id)

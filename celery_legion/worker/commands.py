@@ -21,7 +21,7 @@ from celery_legion.errors import (
 )
 from celery_legion.job import ActionKind, Job
 from celery_legion.worker.acts import Launch
-from celery_legion.worker.backlog import Backlog
+from celery_legion.worker.backlog import Home
 from celery_legion.worker.current import CurrentRun, current_run
 from celery_legion.worker.output import Output
 from celery_legion.worker.process import GRACE, CommandProcess, Exit
@@ -86,7 +86,7 @@ class Commands:
             if problem is not None:
                 log.error("The command of job %r will fail on this worker: %s", job.name, problem)
 
-    def execute(self, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any], backlog: Backlog | None) -> int:
+    def execute(self, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any], backlog: Home | None) -> int:
         """Execute the command of the current run's job; returns its exit code, 0.
 
         Raises:
@@ -119,7 +119,7 @@ class Commands:
         job: Job,
         command: Command,
         request: Any,
-        backlog: Backlog | None,
+        backlog: Home | None,
         log: logging.Logger,
     ) -> int:
         output = Output(log, job.name, self.context.config.output_limit, command.values())
@@ -147,7 +147,7 @@ class Commands:
             log.error("%d processes of the command of job %s could not be killed", exit_.left, job.name)
         return self._judge(exit_, job.name, command, getattr(request, OUTPUT) or "")
 
-    def _launched(self, request: Any, backlog: Backlog | None, launch: Launch) -> None:
+    def _launched(self, request: Any, backlog: Home | None, launch: Launch) -> None:
         setattr(request, PID, launch.pid)
         if backlog is not None:
             backlog.hand_over(launch)

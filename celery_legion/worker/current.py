@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,12 @@ from celery_legion.stores.base import Answer
 TOKEN, ATTEMPT, PREVIOUS = "token", "attempt", "previous"
 """What a begun run's header carries on its way to the pool, besides what was sent."""
 
+PAST = "past"
+"""In the header of what a task was replaced by: how many retries of the run lie before its message's own count."""
+
+MOST_RETRIES = 10**9
+"""What a message says beyond this is none of Celery's counting."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentRun:
@@ -27,7 +33,8 @@ class CurrentRun:
     ``token`` is the fencing token: it only grows from one begun attempt to the next, of whichever run (0 = it never
     began). ``previous_success`` is the fire time of the job's last succeeded run before this one. What follows it
     is known to the hooks of an ending alone: how the run ended, and the tail of its output. For fires that became no
-    run there are ``count`` of them, up to ``last_fire_time``, and ``id`` names the skip or miss.
+    run there are ``count`` of them, up to ``last_fire_time``, and ``id`` names the skip or miss. ``prefix`` is the key
+    prefix that the store knows it under, as far as its message says.
     """
 
     id: str
@@ -46,6 +53,7 @@ class CurrentRun:
     ended_at: datetime | None = None
     last_fire_time: datetime | None = None
     count: int = 1
+    prefix: str | None = None
 
     @classmethod
     def of_record(cls, record: Record, name: str) -> CurrentRun:
@@ -95,15 +103,48 @@ def hooks_of(run: CurrentRun) -> Iterator[None]:
         _hooked.reset(token)
 
 
+_executed: ContextVar[tuple[CurrentRun, Any] | None] = ContextVar("legion_executed_run", default=None)
+
+
+@dataclass(slots=True)
+class Execution:
+    """Lets a run be found in whatever carries the context of the thread that Celery executes it in.
+
+    Celery's own books belong to that thread. A pool may run a task's code in another one, and a task its own.
+    """
+
+    token: Token[tuple[CurrentRun, Any] | None]
+
+    @classmethod
+    def begin(cls, run: CurrentRun, request: Any) -> Execution:
+        """Begin with *run*, whose request in its task is *request*."""
+        return cls(_executed.set((run, request)))
+
+    def end(self) -> None:
+        """End it."""
+        try:
+            _executed.reset(self.token)
+        except ValueError:
+            # The pool has moved to another context meanwhile.
+            _executed.set(None)
+
+
 def current_run() -> CurrentRun | None:
-    """Return the run that is executed in this thread, or whose hooks are; None outside of one."""
+    """Return the run that is executed in this thread or context, or whose hooks are; None outside of one."""
     if (hooked := _hooked.get()) is not None:
         return hooked
     for task in reversed(_task_stack.stack):
         run = read_run(task.request)
         if run is not None:
             return run
-    return None
+    executed = _executed.get()
+    return None if executed is None else executed[0]
+
+
+def current_request(request: Any) -> Any:
+    """Return the request of the current run, where the recorder looks; *request* is what its task takes for it."""
+    executed, own = _executed.get(), read_run(request)
+    return request if executed is None or (own is not None and own.id != executed[0].id) else executed[1]
 
 
 def raw_header(fields: Mapping[str, Any]) -> object:
@@ -128,6 +169,17 @@ def begun_header(raw: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         ATTEMPT: answer.attempt,
         PREVIOUS: None if previous is None else to_ms(previous),
     }
+
+
+def counted(number: object) -> int:
+    """Return a count that a message carries, 0 for what is none."""
+    return number if type(number) is int and 0 <= number <= MOST_RETRIES else 0
+
+
+def retries_of(raw: object, retries: object) -> int:
+    """Return which retry of its run a message is, by its header and its own count."""
+    past = raw.get(PAST) if isinstance(raw, Mapping) else None
+    return counted(past) + counted(retries)
 
 
 def read_token(raw: object) -> int:
@@ -155,4 +207,5 @@ def read_run(request: Any) -> CurrentRun | None:
         attempt=attempt if isinstance(attempt, int) else 1,
         token=token,
         previous_success=from_ms(previous) if isinstance(previous, int) else None,
+        prefix=header.prefix,
     )

@@ -16,13 +16,17 @@ from celery.worker import state
 from celery_legion.command import TASK
 from celery_legion.context import Context
 from celery_legion.control import in_line
-from celery_legion.errors import StoreUnavailableError
+from celery_legion.errors import StoreError, StoreUnavailableError
 from celery_legion.header import KEY, Header, HeaderError
 from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
+from celery_legion.visibility import unrenewed, visibility_of
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.commands import forgery
-from celery_legion.worker.current import begun_header, raw_header
+from celery_legion.worker.current import begun_header, raw_header, retries_of
+from celery_legion.worker.keyspace import ForeignRunError, Keyspace
+from celery_legion.worker.prefetch import Prefetch
 from celery_legion.worker.requests import put_back, reserve, running_other, schedule
+from celery_legion.worker.slots import wait_for_slot
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +39,11 @@ PAUSE = 5.0
 FIRST_WAIT = 0.1
 """Seconds that a message waits first; they double up to what the store says. A retry overtakes its end by little."""
 
+MOMENT = timedelta(seconds=1)
+"""The longest that a store lets a message wait until it asks again."""
+
 HELD_LIMIT = 1000
 """How many waiting messages raise the prefetch count. Beyond it the broker keeps the rest."""
-
-MOST_RETRIES = 10**9
-"""What a message says beyond this is none of Celery's counting."""
-
-VISIBILITY = timedelta(hours=1)
-"""What kombu's Redis transport takes for its visibility timeout when nothing is set."""
 
 
 @dataclass(slots=True)
@@ -70,15 +71,26 @@ class Gate:
         self.consumer: Any = None
         self.kill_later: Callable[[float, Any, int, Any], object] = lambda *_: None
         self.receive: Callable[[], object] = lambda: None
+        self.hurry: Callable[[], object] = lambda: None
+        self.keyspace = Keyspace(context, begun, min(PATIENCE, context.config.store_timeout))
+        self.making: Callable[[Any], object] | None = None
         self._silent_until = 0.0
         self._silent = False
         self._qos: Any = None
         self._held = 0
+        self._prefetch = Prefetch()
         config = context.config
         self._lease = config.run_lease
-        options = context.app.conf.broker_transport_options or {}
-        seconds = options.get("visibility_timeout")
-        self._visibility = VISIBILITY if seconds is None else timedelta(seconds=float(seconds))
+        visibility = visibility_of(context.app)
+        if visibility.problem is not None:
+            logger.warning("broker_transport_options: %s", visibility.problem)
+        self._visibility = visibility.span
+        self._unrenewed = unrenewed(context.app)
+
+    def wait(self, request: Any) -> None:
+        """Wait until *request* can start, where Celery would ask about it too early. Not at its receipt."""
+        if request in state.reserved_requests:
+            wait_for_slot(self.consumer.pool)
 
     def refuses(self, request: Any) -> bool:
         """Return whether *request* shall not be executed now; it is then acknowledged or waits.
@@ -103,11 +115,22 @@ class Gate:
         passage = request.passage
         if passage is None:
             passage = request.passage = Passage()
-        answer = self._ask(request, header, passage)
+        try:
+            ours = self._is_ours(request, header)
+        except ForeignRunError as exc:
+            logger.error("Run %s of job %s is not executed: %s", *_named(request, header), exc)
+            self._drop(request)
+            return True
+        answer = self._ask(request, header, passage) if ours else self._wait_out(PAUSE)
         match answer.admission:
             case Admission.GO:
                 passage.token = answer.token
-                request.request_dict[KEY] = begun_header(raw if isinstance(raw, dict) else {}, answer)
+                begun = begun_header(raw if isinstance(raw, dict) else {}, answer)
+                request.request_dict[KEY] = begun
+                nested = request.request_dict.get("headers")
+                if isinstance(nested, dict):
+                    # Celery sends these alone with a retry, where there are any.
+                    request.request_dict["headers"] = {**nested, KEY: begun}
                 self.begun.add(request, answer.token)
                 return False
             case Admission.WAIT:
@@ -131,6 +154,23 @@ class Gate:
             return None
         job = self.context.registry.find(str(raw.get("job")))
         return None if job is None or job.action.command is None else f"({job.action.readable!r},)"
+
+    def _is_ours(self, request: Any, header: Header) -> bool:
+        """Whether the run may be asked for now.
+
+        Raises:
+            ForeignRunError: It is a run of another app's.
+        """
+        before = self.context.config.key_prefix
+        try:
+            served = self.keyspace.serves(request.id, header.prefix)
+        except StoreError as exc:
+            logger.warning("Run %s of job %s does not begin for now: %s", *_named(request, header), in_line(exc))
+            return False
+        if self.context.config.key_prefix != before:
+            self.store = self.context.fresh_store(self.keyspace.patience)
+            self.hurry()
+        return served
 
     def _ask(self, request: Any, header: Header, passage: Passage) -> Answer:
         clock = self.context.clock
@@ -163,14 +203,13 @@ class Gate:
 
     def _ticket(self, request: Any, header: Header, passage: Passage) -> Ticket:
         fields = request.request_dict
-        retries = fields.get("retries")
         return Ticket(
             id=request.id,
             job=header.job,
             fire_time=header.fire_time,
             kind=header.kind,
             worker=request.hostname,
-            retries=retries if type(retries) is int and 0 <= retries <= MOST_RETRIES else 0,
+            retries=retries_of(raw_header(fields), fields.get("retries")),
             redelivered=bool((request.delivery_info or {}).get("redelivered")),
             late=bool(request.task.acks_late),
             lock=header.lock,
@@ -193,9 +232,13 @@ class Gate:
         if not self._silent:
             seconds = min(seconds, FIRST_WAIT * 2 ** min(passage.waits, 10))
             passage.waits += 1
+        if self._unrenewed is not None and passage.waits * MOMENT > self._visibility:
+            text = "Run %s has waited for longer than its broker hides its message, which comes again as a copy; %s"
+            logger.warning(text, in_line(request.id), self._unrenewed)
+            self._unrenewed = None
         consumer = self.consumer
         state.reserved_requests.discard(request)
-        qos = self._raise_prefetch(consumer.qos)
+        qos = self._raise_prefetch(consumer)
         request._eta_timer_entry = consumer.timer.call_after(seconds, self._resume, (request, qos), priority=6)
         schedule(request)
         other = running_other(request)
@@ -213,9 +256,11 @@ class Gate:
             if qos is not None and qos is self._qos:
                 self._held -= 1
                 qos.decrement_eventually()
+                self._prefetch.follow(consumer)
 
-    def _raise_prefetch(self, qos: Any) -> Any:
-        """Make room for one more message and return *qos*, or None if too many are held already."""
+    def _raise_prefetch(self, consumer: Any) -> Any:
+        """Make room for one more message and return the QoS, or None if too many are held already."""
+        qos = consumer.qos
         if qos is not self._qos:
             # The consumer has begun anew with a count of its own, and has let go of what was held.
             self._qos, self._held = qos, 0
@@ -223,6 +268,7 @@ class Gate:
             return None
         self._held += 1
         qos.increment_eventually()
+        self._prefetch.follow(consumer)
         return qos
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 NOT_IDLE = timedelta(0)
 
+TOLERANCE = 0.2
+"""The part of the span that may be missing between two glances: no clock or wait is exact."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Glance:
@@ -28,15 +32,16 @@ class _Glance:
 
 
 class Idling:
-    """Tells by two glances, at least *span* seconds apart.
+    """Tells by two glances, about *span* seconds apart or more.
 
     One alone would not do: between the end of one task and the receipt of the next message a busy worker has room, too.
     When in doubt it is not idle: as long as the connection to the broker is not up, after a new one was made, or when
-    what it holds fills its prefetch count.
+    what it holds fills its prefetch count; *others* counts what it holds of which Celery's books know nothing.
     """
 
-    def __init__(self, span: float) -> None:
+    def __init__(self, span: float, others: Callable[[], int] = lambda: 0) -> None:
         self.span = span
+        self._others = others
         self._received = 0
         self._last: _Glance | None = None
 
@@ -51,7 +56,7 @@ class Idling:
     def idle(self, consumer: Any) -> timedelta:
         """Return for how long the worker has waited for messages and received none; zero when it has not."""
         last, now = self._last, self._look(consumer)
-        if last is None or now is None or now.at - last.at < self.span:
+        if last is None or now is None or now.at - last.at < (1 - TOLERANCE) * self.span:
             return NOT_IDLE
         if last.received != now.received or last.connection is not now.connection:
             return NOT_IDLE
@@ -68,14 +73,15 @@ class Idling:
     def _see(self, consumer: Any) -> _Glance | None:
         received, at = self._received, time.monotonic()
         connection = getattr(consumer, "connection", None)
-        if connection is None or not connection.connected or getattr(consumer, "task_consumer", None) is None:
+        # Not ``connection.connected``: some transports ask their server then, and leases wait for it meanwhile.
+        if getattr(connection, "_connection", None) is None or getattr(consumer, "task_consumer", None) is None:
             return None
         if consumer.blueprint.state != RUN:
             return None
         reserved, active = snapshot(state.reserved_requests), set(snapshot(state.active_requests))
         if len(reserved) >= consumer.pool.num_processes or not active.issuperset(reserved):
             return None
-        held = len(reserved) + len(snapshot(scheduled_requests)) + len(limited_requests(consumer))
+        held = len(reserved) + len(snapshot(scheduled_requests)) + len(limited_requests(consumer)) + self._others()
         # Zero is no limit.
         if 0 < consumer.qos.value <= held:
             return None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from celery_legion.stores.base import Interruption
 from celery_legion.worker.acts import Launch
 from celery_legion.worker.begun import Begun, BegunRuns
 from celery_legion.worker.process import SHIM
-from celery_legion.worker.recorder import DYING, GRACE
+from celery_legion.worker.recorder import DYING, GRACE, NO_TIME
 
 logger = logging.getLogger(__name__)
 
@@ -178,11 +180,7 @@ class Interrupter:
         again = now + DYING.total_seconds() + AGAIN
         self._rounds[run.run_id, run.token] = (number + 1, again)
         self._looks.append(again)
-        sign = signal.SIGTERM if number == 0 else signal.SIGKILL
-        if self._consumer.pool.is_green:
-            request.terminate(self._consumer.pool, sign)
-        else:
-            self.loop.call(lambda: request.terminate(self._consumer.pool, sign))
+        self._terminate(request, signal.SIGTERM if number == 0 else signal.SIGKILL, DYING)
         return number == 0
 
     def _round(self, key: tuple[str, int], now: float) -> tuple[int, float]:
@@ -198,11 +196,8 @@ class Interrupter:
                 # Not launched yet, or over already: the next renewal knows.
                 return False
         elif can_terminate(self._consumer.pool):
-            if number == 0 and self._consumer.pool.is_green:
-                # This is no thread then, and the consumer may be blocked until a slot is free.
-                self._terminate(request, asked)
-            elif number == 0:
-                self.loop.call(lambda: self._terminate(request, asked))
+            if number == 0:
+                self._terminate(request, asked.signal, asked.grace)
         else:
             pool = type(self._consumer.pool).__module__.rpartition(".")[2]
             why = f"a callable in a {pool} pool cannot be terminated; use prefork, or make it a command"
@@ -213,9 +208,33 @@ class Interrupter:
             logger.info("Run %s is being interrupted, by signal %d", run.run_id, asked.signal)
         return True
 
-    def _terminate(self, request: Any, asked: Interruption) -> None:
-        setattr(request._context, GRACE, asked.grace)
-        request.terminate(self._consumer.pool, asked.signal)
+    def _terminate(self, request: Any, number: int, grace: timedelta) -> None:
+        """End a callable, by whoever does not wait: a full pool blocks a worker that has no event loop.
+
+        Celery announces the end to the broker, which may hang: nothing of that belongs to this thread.
+        """
+        consumer = self._consumer
+        pool = consumer.pool
+        setattr(request._context, GRACE, grace)
+        if pool.is_green:
+            threading.Thread(target=request.terminate, args=(pool, number), name="legion-end", daemon=True).start()
+        elif consumer.hub is not None or not has_processes(pool):
+            self.loop.call(lambda: request.terminate(pool, number))
+        elif not request.time_start:
+            # Celery terminates it as soon as a process takes it.
+            request._terminate_on_ack = pool, number
+        else:
+            self._signal(request, pool, number, grace)
+
+    def _signal(self, request: Any, pool: Any, number: int, grace: timedelta) -> None:
+        """Signal the pool process at *request*; the pool itself finds that it has ended, and Celery announces it."""
+        job = None if request._apply_result is None else request._apply_result()
+        if job is not None and not job.ready():
+            # Announced when the process is dead.
+            setattr(request._context, GRACE, NO_TIME)
+            pool.terminate_job(request.worker_pid, number)
+            if number != signal.SIGKILL:
+                self.kill_later(grace.total_seconds(), pool, request.worker_pid, job)
 
 
 def kill_unless_ready(pool: Any, pid: int, job: Any) -> None:

@@ -12,12 +12,10 @@ from uuid import uuid4
 
 from billiard.einfo import ExceptionWithTraceback
 from celery import signals
-from celery.app.task import Task
 from celery.exceptions import (
     Ignore,
     Reject,
     Retry,
-    SoftTimeLimitExceeded,
     Terminated,
     TimeLimitExceeded,
     WorkerLostError,
@@ -26,17 +24,27 @@ from celery.worker import state as worker_state
 
 from celery_legion import command
 from celery_legion.context import Context
-from celery_legion.errors import CommandTimeoutError, RunInterruptedError, StoreError
+from celery_legion.errors import StoreError
 from celery_legion.run import Kind, Reason, State
 from celery_legion.stores.base import Outcome, debt_id
 from celery_legion.worker.acts import Act, End, Leave, Park, describe
-from celery_legion.worker.backlog import Backlog
+from celery_legion.worker.backlog import Home
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.capture import Capture
 from celery_legion.worker.commands import EXIT_CODE, OUTPUT, PID
-from celery_legion.worker.current import CurrentRun, current_run, raw_header, read_run, read_token
+from celery_legion.worker.current import (
+    CurrentRun,
+    Execution,
+    current_run,
+    raw_header,
+    read_run,
+    read_token,
+    retries_of,
+)
 from celery_legion.worker.hooks import HookRunner
 from celery_legion.worker.progress import Progress
+from celery_legion.worker.succession import Succession, read_part
+from celery_legion.worker.verdicts import failure, is_own_exit, retry_number, returns_when_lost, was_replaced
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +57,7 @@ SECOND_THOUGHTS = timedelta(seconds=1)
 NO_TIME = timedelta(0)
 
 SETTLED, FAILED, STARTED = "legion_settled", "legion_failed", "legion_started_at"
-CAPTURE, PROGRESS = "legion_capture", "legion_progress"
+CAPTURE, PROGRESS, EXECUTION = "legion_capture", "legion_progress", "legion_execution"
 HOOK_ERROR, GRACE, LINGERS = "legion_hook_error", "legion_grace", "legion_lingers"
 """Marks on a task's request context, which Celery makes once per execution in each process."""
 
@@ -64,7 +72,8 @@ class Recorder:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.hooks = HookRunner(context, self._keep)
-        self.backlog: Backlog | None = None
+        self.succession = Succession(context, self._write)
+        self.backlog: Home | None = None
         self.begun: BegunRuns | None = None
 
     def connect(self) -> None:
@@ -75,6 +84,7 @@ class Recorder:
         signals.task_failure.connect(self.on_task_failure)
         signals.task_revoked.connect(self.on_revoked)
         signals.task_unknown.connect(self.on_unknown)
+        self.succession.connect()
 
     # Where the task is executed
 
@@ -83,7 +93,9 @@ class Recorder:
         run = read_run(task.request) if self._ours(task) else None
         if run is None:
             return
+        self.context.serve(run.prefix or self.context.config.key_prefix)
         setattr(task.request, STARTED, self.context.clock.now())
+        setattr(task.request, EXECUTION, Execution.begin(run, task.request))
         if self.begun is not None and self.backlog is not None and self.backlog.here:
             self.begun.execute(run.id)
         setattr(task.request, HOOK_ERROR, self.hooks.before(run))
@@ -111,34 +123,48 @@ class Recorder:
         finally:
             if self.begun is not None and self.begun.lingers(run.id):
                 self.begun.drop(run.id, run.token)
+            execution = getattr(task.request, EXECUTION, None)
+            if execution is not None:
+                execution.end()
 
     def _record(self, run: CurrentRun, task: Any, state: str | None, retval: Any) -> None:
+        broken_off = sys.exc_info()[1]
+        if broken_off is not None and not isinstance(broken_off, Exception):
+            # Then Celery's state is none of this execution: it may have looked up what was stored before.
+            state = None
         match state:
+            case "SUCCESS" | "IGNORED" if self.succession.hand_down(run, task.request):
+                # What it is replaced by goes on with it.
+                pass
             case "SUCCESS":
                 self._end(run, task.request, State.SUCCEEDED)
             case "FAILURE":
-                self._end(run, task.request, *_failure(retval), retval)
+                self._end(run, task.request, *failure(retval), retval)
             case "IGNORED":
-                reason = Reason.REPLACED if _was_replaced(retval) else Reason.IGNORED
+                reason = Reason.REPLACED if was_replaced(retval) else Reason.IGNORED
                 self._end(run, task.request, State.SUCCEEDED, reason)
             case "REJECTED":
                 if getattr(retval, "requeue", False) and task.acks_late:
-                    self._write(Park(run.id, run.token, self.context.clock.now(), task.request.retries or 0))
+                    self._write(Park(run.id, run.token, self.context.clock.now(), retry_number(task.request)))
                 else:
                     self._end(run, task.request, State.FAILED, Reason.REJECTED, retval)
             case None:
-                self._broken_off(run, task.request)
+                self._broken_off(run, task, broken_off)
 
-    def _broken_off(self, run: CurrentRun, request: Any) -> None:
+    def _broken_off(self, run: CurrentRun, task: Any, error: BaseException | None) -> None:
         """An exit or a kill goes through the task. In a pool process the main process judges it by what it sees.
 
-        In a pool of threads nobody may: then the run has failed, unless whoever killed it says otherwise at once.
+        An exit of the task's own is told here, unless its message is delivered again when its process is gone. In a
+        pool of threads nobody else may judge: then the run has failed, unless whoever killed it says otherwise at once.
         """
+        request = task.request
         if self.backlog is None or not self.backlog.here:
+            if is_own_exit(error) and not returns_when_lost(task):
+                self._end(run, request, State.FAILED, None, error)
+                return
             exit_code, output = getattr(request, EXIT_CODE, None), getattr(request, OUTPUT, None)
             self._write(Leave(run.id, run.token, exit_code, output))
             return
-        error = sys.exc_info()[1]
         outcome = self._outcome(request, *self._verdict_here(run), error)
         if self.begun is not None:
             self.begun.drop(run.id, run.token)
@@ -157,7 +183,7 @@ class Recorder:
         if run is None:
             return
         setattr(request, SETTLED, True)
-        now, retries = self.context.clock.now(), request.retries or 0
+        now, retries = self.context.clock.now(), retry_number(request)
         if einfo is not None:
             self._write(Park(run.id, run.token, self._moment(getattr(reason, "when", None), now), retries + 1))
         elif sender.acks_late:
@@ -174,6 +200,9 @@ class Recorder:
         """Record a run that was revoked or expired before its start, or terminated."""
         raw = raw_header(vars(request)) if self._ours(sender) else None
         if raw is None:
+            part = read_part(vars(request)) if self._ours(sender) else None
+            if part is not None:
+                self.succession.revoke(part)
             return
         setattr(request, SETTLED, True)
         if terminated and getattr(request, LINGERS, False):
@@ -235,7 +264,8 @@ class Recorder:
         if passage.requeued:
             if lost:
                 now = self.context.clock.now()
-                self._write(Park(request.id, passage.token, now, request.request_dict.get("retries") or 0))
+                retries = retries_of(raw_header(request.request_dict), request.request_dict.get("retries"))
+                self._write(Park(request.id, passage.token, now, retries))
             return
         # If Celery did not call it a failure, it has found a stored success: the process was lost after the end.
         # Celery looks for one since 5.7; before, every lost process is a failure.
@@ -354,21 +384,3 @@ class Recorder:
 
     def _ours(self, task: Any) -> bool:
         return getattr(task, "app", None) is self.context.app
-
-
-def _failure(error: Any) -> tuple[State, Reason | None]:
-    """Return how a run has ended whose task raised *error*."""
-    if isinstance(error, RunInterruptedError):
-        return State.INTERRUPTED, Reason.TERMINATED
-    limit = isinstance(error, SoftTimeLimitExceeded | CommandTimeoutError)
-    return State.FAILED, Reason.TIME_LIMIT if limit else None
-
-
-def _was_replaced(error: Any) -> bool:
-    """Whether an ``Ignore`` came out of ``Task.replace``: it does not say so itself, its traceback does."""
-    trace = getattr(error, "__traceback__", None)
-    while trace is not None:
-        if trace.tb_frame.f_code is Task.replace.__code__:
-            return True
-        trace = trace.tb_next
-    return False

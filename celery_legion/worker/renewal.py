@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from celery.concurrency.solo import TaskPool as SoloPool
 from celery.worker import state
 
 from celery_legion.context import Context
@@ -23,7 +24,9 @@ from celery_legion.worker.current import raw_header
 from celery_legion.worker.idling import Idling
 from celery_legion.worker.interrupting import Interrupter
 from celery_legion.worker.onlooker import Onlooker
+from celery_legion.worker.receipts import Receipts
 from celery_legion.worker.requests import limited_requests, scheduled_requests, snapshot
+from celery_legion.worker.succession import read_part
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +50,9 @@ class Renewer:
         self.begun = begun
         self._third = context.config.run_lease.total_seconds() / 3
         self.onlooker = Onlooker(context)
-        self.idling = Idling(min(GLANCE, self._third / 2))
+        self.receipts = Receipts(lambda: self.idling.receive(), context.config.run_lease.total_seconds())
+        self.idling = Idling(min(GLANCE, self._third / 2), self.receipts.count)
+        self._remote = True
         self.consumer: Any = None
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -57,6 +62,7 @@ class Renewer:
     def start(self, consumer: Any) -> None:
         """Renew for *consumer*; a thread that runs already goes on."""
         self.consumer = consumer
+        self._remote = answers_remotely(consumer)
         self.interrupter.attach(consumer)
         if self._thread is None:
             self._closing = False
@@ -88,7 +94,8 @@ class Renewer:
             closing = self._closing
             if self.interrupter.act_due():
                 self._hurried = True
-            pause = 0.0 if self._hurried else max(0.0, next_beat - time.monotonic())
+            # A silent store is asked for itself: that nothing had to be delivered is no answer.
+            pause = 0.0 if self._hurried or self._silent else max(0.0, next_beat - time.monotonic())
             try:
                 self._deliver(everything=closing)
                 self._note_launches()
@@ -102,8 +109,11 @@ class Renewer:
                 if time.monotonic() >= glance_at:
                     glance_at = math.inf
                     self.idling.glance(self.consumer)
+                    # A long wait ends late, by a thousandth of it: the time between the looks is what counts.
+                    next_beat = max(next_beat, time.monotonic() + self.idling.span)
+                    pause = self.idling.span
                 pause = min(pause, max(0.0, glance_at - time.monotonic()))
-                if self._silent:
+                if self._silent and not closing:
                     self._silent = False
                     logger.info("The store answers again: leases are renewed")
                 for due in (self.backlog.due_in(), self.interrupter.due_in()):
@@ -142,6 +152,8 @@ class Renewer:
         begun = {run.run_id: run for run in self.begun.live()}
         renewals = [self._renewal(run) for run in begun.values()]
         renewals += [Renewal(id=run_id, token=0, accepted=False) for run_id in self._queued() if run_id not in begun]
+        gone = [run_id for run_id in self.receipts.gone() if run_id not in begun]
+        renewals += [Renewal(id=run_id, token=0, accepted=True) for run_id in gone]
         self._renew(renewals, begun)
 
     def _renewal(self, run: Begun) -> Renewal:
@@ -183,6 +195,7 @@ class Renewer:
             version=str(getattr(sys.modules.get("celery_legion"), "__version__", "")),
             pid=os.getpid(),
             idle=self.idling.idle(self.consumer),
+            remote=self._remote,
         )
 
     def _accepted(self, run: Begun) -> bool:
@@ -190,12 +203,15 @@ class Renewer:
         if request is None or request.time_start is None or request.task.acks_late:
             return False
         # A solo pool blocks the loop that sends the acknowledgement.
-        return bool(request.acknowledged) and not self.consumer.pool.__class__.__module__.endswith(".solo")
+        return bool(request.acknowledged) and not isinstance(self.consumer.pool, SoloPool)
 
     def _queued(self) -> set[str]:
         held = snapshot(state.reserved_requests) + snapshot(scheduled_requests) + limited_requests(self.consumer)
         app = self.context.app
-        return {request.id for request in held if request.app is app and raw_header(request.request_dict) is not None}
+        ours = [request for request in held if request.app is app]
+        parts = [part for request in ours if (part := read_part(request.request_dict)) is not None]
+        guarded = {request.id for request in ours if raw_header(request.request_dict) is not None}
+        return guarded.union((part.run_id for part in parts), self.receipts.held())
 
     def _concede(self, run: Begun) -> None:
         """Give up a run that the store no longer takes for ours: it is ended where another may run in its place."""
@@ -217,6 +233,12 @@ class Renewer:
             run.run_id,
             "the store does not know it" if record is None else f"{record.state}, attempt {record.attempt}",
         )
+
+
+def answers_remotely(consumer: Any) -> bool:
+    """Return whether a worker answers Celery's remote control: it is not switched off, and its broker can carry it."""
+    enabled = bool(consumer.app.conf.worker_enable_remote_control)
+    return enabled and bool(consumer.conninfo.supports_exchange_type("fanout"))
 
 
 def _is_guarded(run: Begun) -> bool:

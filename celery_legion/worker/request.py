@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from signal import SIGKILL, SIGTERM, SIGUSR1
+from signal import SIGKILL, SIGTERM, SIGUSR1, Signals
 from typing import Any
 
 from billiard.common import TERM_SIGNAME
+from celery.exceptions import TimeLimitExceeded
 from celery.platforms import signals
 from celery.utils.imports import symbol_by_name
 from celery.worker.request import Request
@@ -18,6 +19,7 @@ from celery_legion.worker.gate import Gate, Passage
 from celery_legion.worker.interrupting import can_terminate, has_processes, signal_shim
 from celery_legion.worker.recorder import DYING, GRACE, LINGERS, NO_TIME, Recorder
 from celery_legion.worker.requests import put_back, running_other
+from celery_legion.worker.succession import read_part
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ class GuardedRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.gate.receive()
+        if self.gate.making is not None:
+            self.gate.making(self)
         readable = self.gate.readable(self) if self.guarded else None
         if readable is not None:
             # What monitors show. The message itself says nothing of the command.
@@ -59,6 +63,8 @@ class GuardedRequest(Request):
 
     def revoked(self) -> bool:
         """Return whether it shall not be executed: for Celery's reasons, or for the gate's."""
+        if self.guarded:
+            self.gate.wait(self)
         if super().revoked():
             if self.guarded:
                 put_back(self)
@@ -81,6 +87,10 @@ class GuardedRequest(Request):
         elif not self._end_command(pool, signals.signum(signal or TERM_SIGNAME)):
             setattr(self._context, GRACE, DYING)
             super().terminate(pool, signal)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        """Announce it with the signal that it is; Celery has a number here, or where its pool found it a text."""
+        super()._announce_revoked(reason, terminated, as_signal(signum), expired)
 
     def _end_command(self, pool: Any, number: int) -> bool:
         """End a command by its shim; False if the pool must, since there is none yet."""
@@ -136,6 +146,8 @@ class GuardedRequest(Request):
         finally:
             if self.passage is not None and self.passage.token and not soft:
                 self.recorder.timed_out(self, self.passage, timeout)
+            elif not soft and (part := read_part(self.request_dict)) is not None:
+                self.recorder.succession.fail(part, TimeLimitExceeded(timeout))
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """Record a run that only the main process saw end."""
@@ -144,6 +156,16 @@ class GuardedRequest(Request):
         finally:
             if self.passage is not None and self.passage.token:
                 self.recorder.failed(self, self.passage, exc_info)
+            elif (part := read_part(self.request_dict)) is not None:
+                self.recorder.succession.failed(part, exc_info.exception)
+
+
+def as_signal(signum: Any) -> Any:
+    """Return *signum* (a signal, its number, or that as text, negative for an exit code) as a signal if it is one."""
+    try:
+        return Signals(abs(int(signum)))
+    except (TypeError, ValueError):
+        return signum
 
 
 class Guard:

@@ -17,9 +17,11 @@ from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.commands import Commands
 from celery_legion.worker.gate import PATIENCE, Gate
-from celery_legion.worker.remote import renewers
+from celery_legion.worker.hurrying import Listener
 from celery_legion.worker.renewal import Renewer
 from celery_legion.worker.request import Guard
+from celery_legion.worker.spawned import Spawning
+from celery_legion.worker.strategies import Strategies
 
 logger = logging.getLogger(__name__)
 
@@ -44,15 +46,17 @@ class WorkerStep(StartStopStep):
         begun = BegunRuns()
         recorder = getattr(app, ATTRIBUTE)
         recorder.backlog, recorder.begun = self.backlog, begun
+        Spawning(self.context, self.backlog).attach()
         self.renewer = Renewer(self.context, self.backlog, begun)
-        renewers.add(self.renewer)
+        self.listener = Listener(lambda: self.context.store, self.renewer.hurry)
         patience = min(PATIENCE, self.context.config.store_timeout)
         self.gate = Gate(self.context, self.context.fresh_store(patience), begun)
         self.gate.consumer = consumer
         self.gate.kill_later = self.renewer.kill_later
+        self.gate.hurry = self.renewer.hurry
         self.gate.receive = self.renewer.idling.receive
         _gates.add(self.gate)
-        self._wrap(consumer, Guard(self.gate, recorder))
+        self._wrap(consumer, Guard(self.gate, recorder), Strategies(self.gate, self.backlog.put))
 
     def _check(self) -> None:
         """End the worker where a setting cannot work: with one line from a command line, else by raising."""
@@ -65,19 +69,22 @@ class WorkerStep(StartStopStep):
             logger.critical("%s", exc)
             raise SystemExit(exc.exit_code) from exc
 
-    def _wrap(self, consumer: Any, guard: Guard) -> None:
+    def _wrap(self, consumer: Any, guard: Guard, strategies: Strategies) -> None:
         """Guard the tasks each time the consumer builds its strategies, which hold on to the Request classes."""
         update_strategies = consumer.update_strategies
 
         def update_guarded() -> None:
             guard.apply(consumer.app.tasks)
             update_strategies()
+            self.renewer.receipts.watch(consumer)
+            strategies.follow(consumer)
 
         consumer.update_strategies = update_guarded
 
     def start(self, consumer: Any) -> None:
         """Start renewing, the first time."""
         self.renewer.start(consumer)
+        self.listener.start(consumer.hostname)
 
     def stop(self, consumer: Any) -> None:
         """Do nothing: it is called for each lost connection, too, and while the pool still works."""
@@ -87,9 +94,10 @@ class WorkerStep(StartStopStep):
 
     def shutdown(self, consumer: Any) -> None:
         """Record the last ends, then hand back what can be delivered again, before the broker has its messages."""
+        self.listener.stop()
         self.renewer.stop(2 * self.context.config.store_timeout.total_seconds() + 1)
         try:
-            ids = self.context.store.hand_back(consumer.hostname)
+            ids = self.context.store.hand_back(consumer.hostname, os.getpid(), self.renewer.begun.tokens())
         except Exception as exc:
             logger.warning("What this worker has begun is not handed back; its leases will run out: %s", exc)
             return

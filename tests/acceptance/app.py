@@ -13,7 +13,8 @@ from celery_legion import Legion, current_run, scheduled
 from tests.acceptance.names import LONG_NAME
 
 env = os.environ
-app = Celery("acceptance", broker=env["LEGION_TEST_BROKER"], backend=env.get("LEGION_TEST_RESULTS") or None)
+NAME = env.get("LEGION_TEST_NAME", "acceptance")
+app = Celery(NAME, broker=env["LEGION_TEST_BROKER"], backend=env.get("LEGION_TEST_RESULTS") or None)
 app.conf.update(
     legion_store_url=env["LEGION_TEST_STORE"],
     legion_leader_lease=float(env.get("LEGION_TEST_LEASE", "5")),
@@ -25,6 +26,8 @@ app.conf.update(
     result_expires=None,
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
+if "LEGION_TEST_MASTER" in env:
+    app.conf.broker_transport_options = {"master_name": env["LEGION_TEST_MASTER"]}
 legion = Legion(app)
 
 
@@ -74,6 +77,12 @@ if "spread" in JOBS:
     for second in range(60):
         legion.task("entry", args=[f"spread-{second}"]).cron(f"* * * * * {second}").name(f"spread-{second}")
 
+
+if "delayed" in JOBS:
+    # Of a topic exchange: messages with a countdown go through RabbitMQ's own queues of delays.
+    app.conf.update(task_default_queue_type="quorum", task_default_exchange_type="topic")
+    legion.task("entry", args=["delayed"]).cron("* * * * * */20").options(countdown=15).name("delayed")
+    legion.task("entry", args=["hardly"]).cron("* * * * * */20").options(countdown=0.5).name("hardly")
 
 if "minutely" in JOBS:
     legion.task("entry", args=["minutely"]).every_minute().name("minutely")

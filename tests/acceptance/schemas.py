@@ -56,6 +56,7 @@ JOB_PROPERTIES: dict[str, Any] = {
     "timezone": TEXT,
     "next_run": INSTANT,
     "due": INSTANT,
+    "problem": MAYBE_TEXT,
     "last_run": INSTANT,
     "last_id": MAYBE_TEXT,
     "last_state": {"enum": [*STATES, None]},
@@ -71,7 +72,7 @@ JOB_PROPERTIES: dict[str, Any] = {
     "state": {
         "enum": [
             *("idle", "sent", "unsent", "queued", "running", "retrying"),
-            *("paused", "disabled", "late", "unseen", "no scheduler"),
+            *("paused", "disabled", "broken", "late", "unseen", "no scheduler"),
         ]
     },
     "detail": TEXT,

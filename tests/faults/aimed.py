@@ -13,7 +13,9 @@ from typing import Any
 import redis
 
 from celery_legion.beat import Scheduler
-from celery_legion.engine import Dispatch, Engine
+from celery_legion.engine import Engine
+from celery_legion.engine.dispatch import Draft
+from celery_legion.engine.sending import Sending
 from celery_legion.stores.base import Claim, Granted, Verdict
 from tests.faults.notebook import SCHEDULERS, Aims, Notebook
 
@@ -107,12 +109,19 @@ class AimedScheduler(Scheduler):
         if self.watch is None:
             self.watch = Watch(engine, Path(os.environ["FAULTS_FOLDER"]))
             _cut_flushes(self.watch)
+            _count_messages(self.watch)
         return engine
 
-    def _send(self, dispatch: Dispatch, producer: Any) -> None:
-        super()._send(dispatch, producer)
-        if self.watch is not None:
-            self.watch.sending()
+
+def _count_messages(watch: Watch) -> None:
+    """Let a fault hit between two messages of a batch."""
+    plain = Sending.send
+
+    def send(self: Sending, draft: Draft) -> None:
+        plain(self, draft)
+        watch.sending()
+
+    Sending.send = send  # type: ignore[method-assign]
 
 
 def _cut_flushes(watch: Watch) -> None:

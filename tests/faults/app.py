@@ -94,7 +94,7 @@ if watched:
     if told["workload"] == "broken":
         from tests.faults import broken
 
-        broken.declare(legion)
+        broken.declare(legion, app, rabbitmq=os.environ["FAULTS_BROKER"].startswith("amqp"))
 else:
     from redbeat.schedules import rrule
 

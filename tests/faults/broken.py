@@ -8,6 +8,8 @@ from typing import Any
 
 from celery.beat import BeatLazyFunc
 
+from tests.faults import unwilling
+
 QUEUE = "refused"
 """A queue that the broker refuses: its key holds no list."""
 
@@ -31,8 +33,9 @@ def raising(*args: Any) -> Any:
     raise RuntimeError("these arguments cannot be made")
 
 
-def declare(legion: Any) -> None:
-    """Put them on the schedule."""
+def declare(legion: Any, app: Any, *, rabbitmq: bool) -> None:
+    """Put them on the schedule, and those of :mod:`tests.faults.unwilling`."""
+    unwilling.declare(legion, app, rabbitmq=rabbitmq)
     legion.task("faults.nobody_knows").name("missing-task").every_second()
     legion.task("faults.work", args=["x", object()]).name("unserialisable").every_second()
     legion.task("faults.work", args=["x", 0.0]).options(queue=QUEUE).name(

@@ -140,6 +140,7 @@ class StoreGround(RuleBasedStateMachine):
             deadline=data.draw(st.none() | odd.map(lambda span: self.now + span)),
             queue=data.draw(st.sampled_from(("celery", "celery", "other", None))),
             jumps=data.draw(st.integers(0, 4)) == 0,
+            eta=data.draw(st.none() | st.none() | odd.map(lambda span: self.now + span)),
             watched=data.draw(st.integers(0, 9)) > 0,
             owes=data.draw(st.sampled_from((frozenset(), OWED))),
         )

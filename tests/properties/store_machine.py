@@ -315,6 +315,6 @@ class StoreMachine(StoreGround):
                 rank, before = RANKS.get(record.state, 3), self.ranks.get(record.id, 0)
                 again = record.id in self.went_back or self.ranks.get(record.id) == 4
                 assert rank >= before or again, f"{record.id} went from rank {before} to {record.state}"
-                late = (record.state, record.reason) in ((State.EXPIRED, "queue"), (State.LOST, "retry_lost"))
+                late = record.state is State.LOST or (record.state, record.reason) == (State.EXPIRED, "queue")
                 self.ranks[record.id] = 4 if late else rank
         self.went_back.clear()

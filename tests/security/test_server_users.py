@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ import pytest
 import redis
 
 from celery_legion.embedded import EmbeddedValkey
+from celery_legion.errors import StoreError
 from celery_legion.run import State
 from celery_legion.stores import open_store
 from celery_legion.stores.base import Retention, Store, StoreOptions
@@ -145,6 +147,27 @@ def test_the_pusher_puts_into_the_inbox_and_does_nothing_else(server: redis.Redi
         assert client.lpush("{legion:a}:inbox", json.dumps({"job": "x"})) == 2
         assert client.publish("{legion:a}:wake", "push") == 0
         assert [command for command in commands(NO_PUSHES) if not refused(client, *command)] == []
+
+
+HELD = "on >{password} ~shop:* &shop:* +@all -@dangerous"
+"""A user who is held to a key prefix, as a host gives it to each of its customers."""
+
+
+def test_a_user_held_to_a_key_prefix_is_served_under_a_prefix_with_a_tag(server: redis.Redis, redis_url: str) -> None:
+    name, password = f"held-{uuid4().hex}", uuid4().hex
+    server.execute_command("ACL", "SETUSER", name, *HELD.format(password=password).split())
+    place = urlsplit(redis_url)
+    url = place._replace(netloc=f"{name}:{password}@{place.hostname}:{place.port}").geturl()
+    with closing(open_store(StoreOptions(url=url, prefix="shop:{legion}"))) as store:
+        store.put("job", "{}")
+        store.wake()
+        assert store.definitions() == {"job": "{}"}
+        assert server.keys()
+        assert server.keys() == server.keys("shop:{legion}:*")
+    with closing(open_store(StoreOptions(url=url, prefix="legion:shop"))) as store:
+        for act in (store.wake, lambda: store.put("job", "{}")):
+            with pytest.raises(StoreError, match=r"'~\{legion:shop\}:\*' '&\{legion:shop\}:\*'.*'shop:\{legion\}'"):
+                act()
 
 
 STEERING = """

@@ -103,10 +103,14 @@ class Process:
 
 
 class Processes:
-    """Starts processes with logs under one folder, and ends what is left of them."""
+    """Starts processes with logs under one folder, and ends what is left of them.
 
-    def __init__(self, folder: Path) -> None:
+    Celery is run by *python*: this one's, unless another environment's is named.
+    """
+
+    def __init__(self, folder: Path, python: str = sys.executable) -> None:
         self.folder = folder
+        self.python = python
         self.started: list[Process] = []
 
     def start(
@@ -121,7 +125,7 @@ class Processes:
 
     def celery(self, app: str, *args: str, name: str | None = None, env: Mapping[str, str] | None = None) -> Process:
         """Start ``python -m celery -A app …``."""
-        return self.start(sys.executable, "-m", "celery", "-A", app, *args, name=name or args[0], env=env)
+        return self.start(self.python, "-m", "celery", "-A", app, *args, name=name or args[0], env=env)
 
     def beat(self, app: str, *args: str, env: Mapping[str, str] | None = None) -> Process:
         """Start beat with our scheduler."""

@@ -65,7 +65,13 @@ class Dated:
         for name in LEASES:
             for member in self._redis.zrange(self.key(name), 0, -1):
                 self._redis.zincrby(self.key(name), earlier, member)
-        for pattern, field in (("run:*", "lease"), ("run:*", "claimed"), ("run:*", "deadline"), ("debt:*", "till")):
+        for pattern, field in (
+            ("run:*", "lease"),
+            ("run:*", "claimed"),
+            ("run:*", "deadline"),
+            ("run:*", "eta"),
+            ("debt:*", "till"),
+        ):
             for key in self._redis.scan_iter(self.key(pattern)):
                 if self._redis.hget(key, field):
                     self._redis.hincrby(key, field, earlier)
@@ -201,6 +207,19 @@ def test_a_deadline_is_a_moment_whatever_the_clock_was_before(dated: Dated) -> N
     assert store.reap(10) == []
     dated.pass_a_minute()
     assert store.reap(10) == []
+
+
+def test_a_countdown_is_a_moment_whatever_the_clock_was_before(dated: Dated) -> None:
+    store = dated.store
+    in_queue(store, lock_ttl=MINUTE, eta=store.now() + HOUR)
+    dated.set_clock(-2 * HOUR)
+    store.pulse("o", MINUTE, 0, 10, INFO)
+    for _ in range(3):
+        dated.pass_a_minute()
+        store.register(WorkerInfo(name="w", queues=("celery",), version="1", pid=1, idle=timedelta(seconds=1)), MINUTE)
+
+    assert (store.reap(10), store.unsent(MINUTE, 10, NOTHING)) == ([], [])
+    assert [lock.name for lock in store.locks()] == ["j"]
 
 
 @pytest.mark.parametrize("jumps", [False, True])

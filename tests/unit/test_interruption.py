@@ -15,7 +15,7 @@ from celery_legion import Legion
 from celery_legion import interruption as module
 from celery_legion.duration import DurationError
 from celery_legion.errors import StoreUnavailableError, UnknownRunError
-from celery_legion.interruption import RENEW, SignalError, Verdict, interrupt, parse_signal
+from celery_legion.interruption import SignalError, Verdict, interrupt, parse_signal
 from celery_legion.run import Record, State
 from celery_legion.stores.base import Interruption, Outcome, Renewal
 from celery_legion.stores.memory import MemoryStore
@@ -24,31 +24,11 @@ from celery_legion.testing.conformance_case import KEEP, LONG, SUCCESS, complete
 GRACE = timedelta(seconds=5)
 
 
-class Control:
-    """The app's remote control: what was broadcast, and what workers say that they execute."""
+class NoControl:
+    """The remote control of a broker that has none."""
 
-    def __init__(self) -> None:
-        self.broadcasts: list[tuple[str, bool]] = []
-        self.requests: dict[str, list[dict[str, Any]]] = {}
-        self.down = False
-
-    def broadcast(self, command: str, reply: bool) -> None:
-        if self.down:
-            raise ConnectionRefusedError("no broker")
-        self.broadcasts.append((command, reply))
-
-    def inspect(self, timeout: float) -> Control:
-        return self
-
-    def active(self) -> dict[str, list[dict[str, Any]]]:
-        if self.down:
-            raise ConnectionRefusedError("no broker")
-        return self.requests
-
-
-@pytest.fixture
-def control() -> Control:
-    return Control()
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was asked for, which not every broker has")
 
 
 @pytest.fixture
@@ -59,11 +39,11 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-def legion(control: Control, store: MemoryStore) -> Legion:
+def legion(store: MemoryStore) -> Legion:
     app = Celery("shop", broker="memory://", set_as_current=False)
     app.conf.legion_store_url = "memory://interruption"
     made = Legion(app)
-    app.control = control
+    app.control = NoControl()
     made.context.use_store(store)
     return made
 
@@ -109,7 +89,7 @@ def test_what_is_no_signal_is_refused_in_one_line(given: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_waits_in_its_queue_ends_at_once(legion: Legion, store: MemoryStore, control: Control) -> None:
+def test_a_run_that_waits_in_its_queue_ends_at_once(legion: Legion, store: MemoryStore) -> None:
     dispatch(store, fire(1))
 
     [result] = legion.interrupt("job-1")
@@ -117,7 +97,7 @@ def test_a_run_that_waits_in_its_queue_ends_at_once(legion: Legion, store: Memor
     assert (result.record.state, result.record.reason) == (State.INTERRUPTED, "revoked")
     assert store.get("job-1") == result.record
     assert store.locks() == []
-    assert control.broadcasts == []
+    assert store.hurries == {}
 
 
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.INTERRUPTED])
@@ -136,14 +116,12 @@ def test_a_run_that_no_worker_reports_on_cannot_be_ended(legion: Legion, store: 
     assert verdicts(legion, "job-1") == [(Verdict.REFUSED, "job-1")]
 
 
-def test_a_run_that_is_executed_is_asked_for_and_goes_on_for_now(
-    legion: Legion, store: MemoryStore, control: Control
-) -> None:
+def test_a_run_that_is_executed_is_asked_for_and_its_worker_hurried(legion: Legion, store: MemoryStore) -> None:
     run(store, fire(1))
 
     assert verdicts(legion, "job-1", signal="INT", grace="30s") == [(Verdict.NOT_YET, "job-1")]
     assert store.interruption("job-1") == Interruption(signal=signal.SIGINT, grace=timedelta(seconds=30))
-    assert control.broadcasts == [(RENEW, False)]
+    assert store.hurries == {"worker-1": 1}
 
 
 def test_nothing_more_is_said_than_term_and_five_seconds(legion: Legion, store: MemoryStore) -> None:
@@ -276,19 +254,31 @@ def test_a_process_means_the_run_that_it_executes(legion: Legion, store: MemoryS
 
 
 def test_a_process_that_the_store_does_not_know_yet_is_asked_of_the_workers(
-    legion: Legion, store: MemoryStore, control: Control
+    legion: Legion, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(store, fire(1))
-    control.requests = {"a": [], "b": [{"id": "x", "worker_pid": 1}, {"id": "job-1", "worker_pid": 4321}]}
+    token = run(store, fire(1))
 
+    def renew(worker: str | None = None) -> None:
+        if worker is None:
+            store.renew("worker-1", [Renewal(id="job-1", token=token, accepted=True, pid=4321)], LONG)
+
+    monkeypatch.setattr(store, "hurry", renew)
+    monkeypatch.setattr(module, "time", FakeTime())
     assert verdicts(legion, "4321") == [(Verdict.NOT_YET, "job-1")]
 
 
-def test_a_process_of_which_nobody_knows_is_unknown_also_without_a_broker(legion: Legion, control: Control) -> None:
-    control.down = True
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_process_of_which_nobody_knows_is_unknown(
+    legion: Legion, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    clock = FakeTime()
+    monkeypatch.setattr(module, "time", clock)
+    if runs:
+        run(store, fire(1))
 
     with pytest.raises(UnknownRunError, match="'4321'"):
         legion.interrupt("4321")
+    assert clock.seconds == pytest.approx(1 if runs else 0, abs=0.2)
 
 
 def test_a_target_that_is_nothing_is_told_with_what_may_be_meant(legion: Legion) -> None:
@@ -311,17 +301,6 @@ def test_a_job_that_has_not_run_says_so(legion: Legion) -> None:
 def test_a_target_that_only_looks_like_a_process_is_unknown(legion: Legion, target: str) -> None:
     with pytest.raises(UnknownRunError):
         legion.interrupt(target)
-
-
-def test_a_broker_that_is_away_keeps_nothing_from_being_asked_for(
-    legion: Legion, store: MemoryStore, control: Control, caplog: pytest.LogCaptureFixture
-) -> None:
-    control.down = True
-    run(store, fire(1))
-
-    assert verdicts(legion, "job-1") == [(Verdict.NOT_YET, "job-1")]
-    assert store.interruption("job-1") is not None
-    assert "next renewal" in caplog.text
 
 
 @pytest.mark.parametrize(("option", "error"), [("signal", SignalError), ("grace", DurationError)])

@@ -10,10 +10,13 @@ import sys
 import time
 from typing import Any
 
-from celery import Celery, current_task
+import billiard
+from celery import Celery, Task, chain, chord, current_task, group
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.schedules import crontab
+from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_task_logger
+from celery.worker.request import create_request_cls
 
 from celery_legion import Legion, current_run
 from celery_legion.worker import CurrentRun
@@ -30,6 +33,13 @@ app.conf.update(
     worker_prefetch_multiplier=int(os.environ.get("TRIAL_PREFETCH", "4")),
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
+if os.environ.get("TRIAL_QUORUM"):
+    app.conf.update(task_default_queue_type="quorum", task_create_missing_queue_type="quorum")
+if os.environ.get("TRIAL_START_METHOD"):
+    app.conf.worker_pool_start_method = os.environ["TRIAL_START_METHOD"]
+if os.environ.get("TRIAL_BILLIARD"):
+    # What billiard takes by default on other systems.
+    billiard.set_start_method(os.environ["TRIAL_BILLIARD"], force=True)
 legion = Legion(app)
 for _name, _words in json.loads(os.environ.get("TRIAL_COMMANDS", "{}")).items():
     _job = legion.command(_words.pop("line")).name(_name).yearly()
@@ -48,6 +58,7 @@ def note(event: str, **fields: Any) -> None:
         "token": None if run is None else run.token,
         "pid": os.getpid(),
         "task": getattr(current_task, "name", None),
+        "root": current_task.request.root_id if current_task else None,
         "at": time.time(),
         **fields,
     }
@@ -173,6 +184,113 @@ def reject(requeue: bool = False) -> None:
 def replaced(self: Any) -> Any:
     note("start")
     return self.replace(work.si())
+
+
+@app.task(bind=True)
+def retold(self: Any) -> None:
+    """Retries with headers of its own, as instrumentations do: Celery sends nested ones alone with a retry."""
+    note("start", retries=self.request.retries)
+    if self.request.retries < 2:
+        raise self.retry(countdown=0.1, headers={"traced": "yes", "headers": {"traced": "yes"}})
+    note("end")
+
+
+@app.task
+def step(previous: Any = None, seconds: float = 0.0, broken: bool = False) -> str:
+    note("step")
+    time.sleep(seconds)
+    if broken:
+        raise ValueError("a broken step")
+    note("stepped")
+    return "done"
+
+
+@app.task(bind=True)
+def join(self: Any, previous: Any = None) -> str:
+    """A step that adds one more to its chord."""
+    note("step")
+    self.add_to_chord(step.si(None, 0.3))
+    note("stepped")
+    return "done"
+
+
+@app.task(bind=True)
+def heir(self: Any, *_: Any, seconds: float = 0.3, form: str = "") -> Any:
+    """Ends a run; with a *form* it is replaced once more, and with "retry" it is retried first."""
+    note("start")
+    if form == "retry" and not self.request.retries:
+        raise self.retry(countdown=0.1)
+    if form and form != "retry":
+        return self.replace(canvas(form))
+    time.sleep(seconds)
+    note("end")
+    return "done"
+
+
+def canvas(form: str) -> Any:
+    slow = step.s(None, 0.3) if form.startswith("add") else step.si(None, 0.3)
+    match form:
+        case "one":
+            return heir.si()
+        case "retry":
+            return heir.si(form="retry")
+        case "twice":
+            return heir.si(form="chain")
+        case "chain":
+            return chain(slow, slow, heir.si())
+        case "group":
+            return group(slow, slow)
+        case "chord":
+            return chord([slow, slow], heir.si())
+        case "nested":
+            return chain(slow, group(slow, chain(slow, slow)), heir.si())
+        case "add":
+            return chord([join.s(), slow], heir.si())
+        case "broken":
+            return chain(slow, step.si(None, 0.1, broken=True), heir.si())
+    raise ValueError(form)
+
+
+@app.task(bind=True)
+def replaced_by(self: Any, form: str) -> Any:
+    note("start")
+    return self.replace(canvas(form))
+
+
+class Collecting(Task):
+    """Passes the gate by, as tasks that are executed together do: a strategy of its own collects their messages."""
+
+    abstract = True
+
+    def Strategy(self, task: Any, app: Celery, consumer: Any) -> Any:  # noqa: N802
+        make = create_request_cls(symbol_by_name(task.Request), task, consumer.pool, consumer.hostname, None, app=app)
+
+        def receive(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **_: Any) -> None:
+            request = make(
+                message,
+                on_ack=ack,
+                on_reject=reject,
+                task=task,
+                app=app,
+                hostname=consumer.hostname,
+                body=message.body,
+                headers=message.headers,
+                decoded=False,
+                utc=True,
+                connection_errors=consumer.connection_errors,
+            )
+            consumer.timer.call_after(0.5, execute, (request,))
+
+        def execute(request: Any) -> None:
+            note("collected", run=request.id)
+            request.acknowledge()
+
+        return receive
+
+
+@app.task(base=Collecting)
+def collect() -> None:
+    raise AssertionError("it is not executed by itself")
 
 
 @app.task

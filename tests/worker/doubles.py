@@ -48,6 +48,7 @@ class FakeStore:
         self.tickets: list[Ticket] = []
         self.ended: list[tuple[str, int, Outcome]] = []
         self.parked: list[tuple[str, int, datetime, int]] = []
+        self.left: list[tuple[str, int]] = []
         self.renewed: list[Renewal] = []
         self.kept: dict[str, Kept] = {}
         self.records: dict[str, Record] = {}
@@ -70,6 +71,11 @@ class FakeStore:
     def park(self, run_id: str, token: int, until: datetime, retries: int) -> bool:
         self._speak()
         self.parked.append((run_id, token, until, retries))
+        return True
+
+    def leave(self, run_id: str, token: int, exit_code: int | None, output: str | None) -> bool:
+        self._speak()
+        self.left.append((run_id, token))
         return True
 
     def renew(self, worker: str, renewals: Sequence[Renewal], lease: timedelta) -> dict[str, Kept]:
@@ -126,6 +132,7 @@ class FakeConsumer:
         self.timer = FakeTimer()
         self.blueprint = FakeBlueprint()
         self.pool = FakePool()
+        self.connection: Any = None
         self.requested: list[Any] = []
 
     def on_task_request(self, request: Any) -> None:

@@ -14,7 +14,7 @@ from celery.worker.request import Request
 from celery_legion.stores.base import Admission, Answer
 from celery_legion.worker import requests
 from celery_legion.worker.current import read_run
-from celery_legion.worker.gate import HELD_LIMIT, PAUSE
+from celery_legion.worker.gate import HELD_LIMIT, PAUSE, Gate
 from celery_legion.worker.request import GuardedRequest
 from tests.worker.doubles import FIRE, GO, Bench, FakeQoS
 
@@ -52,7 +52,8 @@ def test_the_ticket_says_what_the_message_says() -> None:
     [ticket] = bench.store.tickets
     assert (ticket.id, ticket.job, ticket.fire_time, ticket.retries) == ("run-1", "nightly", FIRE, 3)
     assert (ticket.worker, ticket.lock, ticket.limit, ticket.late) == ("w@test", "nightly", 1, False)
-    assert ticket.visibility == timedelta(hours=1)
+    # What is in this process's memory is not delivered again.
+    assert ticket.visibility == timedelta(0)
 
 
 def test_go_hands_token_and_attempt_to_the_pool_process() -> None:
@@ -225,3 +226,18 @@ def test_a_task_keeps_its_own_request_class_underneath() -> None:
     assert issubclass(first, GuardedRequest)
     assert bench.task.Request is first
     assert type(bench.task).Request != first
+
+
+def test_a_message_that_comes_again_while_it_waits_is_said_once_with_what_to_set(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(Answer(admission=Admission.WAIT, wait=timedelta(seconds=1)))
+    bench.app.conf.broker_url = bench.app.conf.broker_read_url = "azureservicebus://name:key@space"
+    gate = Gate(bench.context, bench.gate.store, bench.begun)
+    gate.consumer = bench.consumer
+    request = bench.request()
+    for _ in range(70):
+        state.task_reserved(request)
+        assert gate.refuses(request)
+        assert ("use_lock_renewal" in caplog.text) is (request.passage.waits > 60)
+    assert caplog.text.count("use_lock_renewal") == 1

@@ -31,6 +31,17 @@ def clean_books() -> Iterator[None]:
     requests.scheduled_requests.clear()
 
 
+class Connection:
+    """One that is up; to ask it whether it is costs a question to the server on some transports."""
+
+    def __init__(self) -> None:
+        self._connection: object = object()
+
+    @property
+    def connected(self) -> bool:
+        raise AssertionError("the broker is asked")
+
+
 class Time:
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -49,7 +60,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 def waiting(bench: Bench, slots: int = 2, prefetch: int = 8) -> Any:
     """Return a consumer that waits for messages."""
     consumer: Any = bench.consumer
-    consumer.connection = SimpleNamespace(connected=True)
+    consumer.connection = Connection()
     consumer.task_consumer = object()
     consumer.pool = SimpleNamespace(num_processes=slots)
     consumer.qos.value = prefetch
@@ -99,7 +110,7 @@ def test_one_that_has_received_a_message_meanwhile_is_not_idle(time: Time) -> No
 
 
 def _reconnect(consumer: Any) -> None:
-    consumer.connection = SimpleNamespace(connected=True)
+    consumer.connection = Connection()
 
 
 def _lose_connection(consumer: Any) -> None:
@@ -107,7 +118,7 @@ def _lose_connection(consumer: Any) -> None:
 
 
 def _break_connection(consumer: Any) -> None:
-    consumer.connection.connected = False
+    consumer.connection._connection = None
 
 
 def _stop_consuming(consumer: Any) -> None:

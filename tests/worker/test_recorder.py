@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,6 +88,45 @@ def test_a_retry_or_an_exit_in_a_pool_process_leaves_the_run_open(name: str | No
         bench.recorder.on_postrun(bench.task, name, None)
     assert bench.store.ended == []
     assert bench.store.parked == []
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(0, "SystemExit: 0"), ("no way on", "SystemExit: no way on"), (2, "SystemExit: 2")]
+)
+def test_an_exit_of_the_tasks_own_in_a_pool_process_is_a_failure_that_says_so(code: object, error: str) -> None:
+    bench = Bench(GO)
+    exit_with(bench, code)
+    [(_, _, outcome)] = bench.store.ended
+    assert (outcome.state, outcome.reason, outcome.error) == (State.FAILED, None, error)
+
+
+def exit_with(bench: Bench, code: object, stored: str | None = None) -> None:
+    """End a task's execution by an exit, with the *stored* state that Celery says if it has looked one up."""
+    with executing(bench), suppress(SystemExit):
+        try:
+            raise SystemExit(code)
+        finally:
+            bench.recorder.on_postrun(bench.task, stored, None)
+
+
+@pytest.mark.parametrize("stored", ["FAILURE", "SUCCESS", "STARTED", None])
+def test_a_kill_is_judged_by_the_main_process_whatever_an_earlier_execution_has_stored(stored: str | None) -> None:
+    bench = Bench(GO)
+    # The exit of billiard's, by SIGTERM.
+    exit_with(bench, -241, stored)
+    assert bench.store.ended == []
+    assert bench.store.left == [("run-1", 7)]
+
+
+@pytest.mark.parametrize(
+    "options", [{"acks_late": True, "reject_on_worker_lost": True}, {"retry_on_worker_lost": True}]
+)
+def test_an_exit_whose_message_comes_again_is_left_to_the_main_process(options: dict[str, bool]) -> None:
+    bench = Bench(GO)
+    for name, value in options.items():
+        setattr(bench.task, name, value)
+    exit_with(bench, 0)
+    assert bench.store.ended == []
 
 
 @pytest.mark.parametrize(

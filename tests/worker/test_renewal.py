@@ -17,11 +17,12 @@ from celery.worker import state
 from celery_legion.errors import StoreError, StoreUnavailableError
 from celery_legion.run import Record, State
 from celery_legion.stores.base import Kept, Outcome, Renewal
-from celery_legion.worker import requests
-from celery_legion.worker.acts import LINE_LIMIT, Act, End, Park, dump, load
+from celery_legion.worker import acts, requests
+from celery_legion.worker.acts import LINE_LIMIT, Act, End, Leave, Paid, Park, dump, load
 from celery_legion.worker.backlog import TRIES, Backlog
 from celery_legion.worker.current import current_run
 from celery_legion.worker.renewal import Renewer
+from tests.servers.polling import eventually
 from tests.worker.doubles import FIRE, GO, HEADER, Bench, record
 
 
@@ -35,6 +36,7 @@ def clean_books() -> Iterator[None]:
 def renewer(bench: Bench) -> Renewer:
     made = Renewer(bench.context, Backlog(), bench.begun)
     made.consumer = bench.consumer
+    bench.consumer.hub = None
     return made
 
 
@@ -64,8 +66,12 @@ def test_begun_and_queued_runs_are_renewed_and_the_worker_is_registered() -> Non
     requests.schedule(scheduled)
     plain = bench.request("plain", header=None)
     state.task_reserved(plain)
+    # A step of what a run was replaced by shows that run.
+    step = bench.request("step", header=None, legion_part={"run": "replaced", "token": 7, "ttl": 1})
+    state.task_reserved(step)
     renewer(bench).beat()
     assert renewed(bench) == {
+        "replaced": Renewal(id="replaced", token=0, accepted=False),
         "running": Renewal(id="running", token=7, accepted=True, pid=os.getpid()),
         "put": Renewal(id="put", token=7, accepted=False),
         "q": Renewal(id="q", token=0, accepted=False),
@@ -193,16 +199,62 @@ def test_an_act_survives_the_pipe(act: Act) -> None:
     assert load(dump(act)) == act
 
 
-def test_a_dump_never_exceeds_what_a_pipe_takes_at_once() -> None:
-    act = End("run", 7, Outcome(state=State.FAILED, error="\U0001f680" * 1000))
-    assert len(dump(act)) <= LINE_LIMIT
-    assert load(dump(act)).run_id == "run"
+@pytest.mark.parametrize("limit", [LINE_LIMIT, 512])
+def test_a_dump_never_exceeds_what_a_pipe_takes_at_once(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acts, "LINE_LIMIT", limit)
+    long = "\U0001f680" * 1000
+    act = End("run", 7, Outcome(state=State.FAILED, error=long, hook_error=long, output=long))
+    for news in (act, Leave("run", 7, 3, long), Paid("debt", long)):
+        assert len(dump(news)) <= limit
+        assert load(dump(news)).run_id == news.run_id
 
 
 @pytest.mark.parametrize("line", [b"{}", b"no json", b'{"id": 1}', b"[]"])
 def test_what_is_no_act_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"no act|Expecting"):
         load(line)
+
+
+def test_only_what_is_there_is_read_from_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, backlog, read = Bench(GO), Backlog(), os.read
+
+    def read_as_eventlet(fd: int, size: int) -> bytes:
+        try:
+            return read(fd, size)
+        except BlockingIOError:
+            raise AssertionError("this would wait for ever") from None
+
+    monkeypatch.setattr(os, "read", read_as_eventlet)
+    for run in ("a", "b"):
+        assert backlog.hand_over(End(run, 1, OUTCOME))
+        assert backlog.deliver(bench.context.store, bench.context.store_options.retention) == 0
+    assert [run for run, _, _ in bench.store.ended] == ["a", "b"]
+
+
+def test_a_store_that_is_silent_until_the_end_is_not_said_to_answer(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(GO)
+    bench.store.silent = True
+    made = renewer(bench)
+    with caplog.at_level(logging.INFO):
+        made.start(bench.consumer)
+        eventually(lambda: "Leases are not renewed for now" in caplog.text, what="the warning")
+        made.stop(5.0)
+
+    assert "answers again" not in caplog.text
+
+
+def test_a_store_that_was_silent_is_asked_before_it_is_said_to_answer(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(GO)
+    made = renewer(bench)
+    with caplog.at_level(logging.INFO):
+        bench.store.silent = True
+        made.start(bench.consumer)
+        eventually(lambda: "Leases are not renewed for now" in caplog.text, what="the warning")
+        bench.store.silent = False
+        eventually(lambda: "answers again" in caplog.text, what="the all-clear")
+        made.stop(5.0)
+
+    assert bench.store.workers
 
 
 def test_a_silent_store_keeps_every_act_in_order() -> None:

@@ -31,9 +31,11 @@ def test_workers_outlive_a_store_that_is_away_for_twenty_seconds(
 ) -> None:
     trial = new_trial(store_url=server.url())
     prefork, threads = trial.worker("-c", "2"), trial.worker("-P", "threads", "-c", "2", queue="threads")
+    trial.worker("-c", "1", queue="spawned", TRIAL_BILLIARD="spawn")
     ending = [trial.run("work", {"seconds": 3}), trial.run("again", {"times": 1, "countdown": 0.5})]
     inside = trial.run("work", {"seconds": 3}, queue="threads")
-    for run in (*ending, inside):
+    spawned = trial.run("work", {"seconds": 3}, queue="spawned")
+    for run in (*ending, inside, spawned):
         trial.started(run)
     messages = [trial.claim() for _ in range(RUNS)]
     server.kill()
@@ -51,8 +53,8 @@ def test_workers_outlive_a_store_that_is_away_for_twenty_seconds(
     server.start()
     back = time.time()
     runs = [run for run, _ in messages]
-    trial.all_ended([*runs, *ending, inside], State.SUCCEEDED, 20)
-    assert trial.count("start") == {**dict.fromkeys([*runs, ending[0], inside], 1), ending[1]: 2}
+    trial.all_ended([*runs, *ending, inside, spawned], State.SUCCEEDED, 20)
+    assert trial.count("start") == {**dict.fromkeys([*runs, ending[0], inside, spawned], 1), ending[1]: 2}
     eventually(lambda: not trial.locked(), 5, "the locks")
     took = max(line["at"] for line in trial.lines(event="end")) - back
     print(json.dumps({"runs": len(runs), "seconds after the return": round(took, 1)}))

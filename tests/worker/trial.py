@@ -23,7 +23,7 @@ QUICK_REDELIVERY = {"visibility_timeout": 4, "unacked_restore_interval": 1, "una
 
 
 class Trial:
-    """*redis_url* names a server whose databases 0, 1 and 2 become broker, store and results."""
+    """*redis_url* names a server whose databases 0, 1 and 2 become broker, store and results; *broker* is another."""
 
     def __init__(
         self,
@@ -32,7 +32,8 @@ class Trial:
         *,
         store_url: str | None = None,
         lease: float = 60,
-        transport: Mapping[str, int] | None = None,
+        broker: str | None = None,
+        transport: Mapping[str, Any] | None = None,
         prefetch: int = 4,
         commands: Mapping[str, Mapping[str, Any]] | None = None,
         hooks: bool = False,
@@ -43,7 +44,7 @@ class Trial:
         self.ledger = processes.folder / "ledger.jsonl"
         self.store_url = store_url or f"{base}/1"
         self.env = {
-            "TRIAL_BROKER": f"{base}/0",
+            "TRIAL_BROKER": broker or f"{base}/0",
             "TRIAL_STORE": self.store_url,
             "TRIAL_RESULTS": f"{base}/2",
             "TRIAL_LEDGER": str(self.ledger),
@@ -55,16 +56,18 @@ class Trial:
             **(env or {}),
         }
         self.owes = frozenset(state for state in State if state.terminal) if hooks else frozenset()
-        self.client = Celery("trial-client", broker=f"{base}/0", backend=f"{base}/2", set_as_current=False)
+        self.client = Celery("trial-client", broker=broker or f"{base}/0", backend=f"{base}/2", set_as_current=False)
+        if broker is not None:
+            self.client.conf.broker_transport_options = dict(transport or {})
         self.store: Store = open_store(StoreOptions(url=self.store_url, prefix=PREFIX))
         self.workers: list[Process] = []
         self._jobs = 0
         self._fire = datetime.now(UTC)
 
-    def worker(self, *args: str, queue: str = "celery", **env: str) -> Process:
+    def worker(self, *args: str, queue: str = "celery", app: str = "tests.worker.app", **env: str) -> Process:
         """Start a worker named by its number, ``w0@trial`` first, and wait until it is ready."""
         name = f"w{len(self.workers)}@trial"
-        worker = self.processes.worker("tests.worker.app", "-n", name, "-Q", queue, *args, env={**self.env, **env})
+        worker = self.processes.worker(app, "-n", name, "-Q", queue, *args, env={**self.env, **env})
         self.workers.append(worker)
         return worker
 

@@ -40,6 +40,18 @@ class MemoryStore(Scheduling, Hooking, Running, Reading):
             self._heard.nudges = self.nudges
             return nudged
 
+    def hurried(self, worker: str, timeout: timedelta) -> bool:
+        """See :meth:`.WakingStore.hurried`. A nudge since this thread's last call counts too."""
+
+        def count() -> int:
+            return self.hurries.get(worker, 0) + self.hurries.get(None, 0)
+
+        with self.nudged:
+            heard: int = getattr(self._heard, "hurries", count())
+            hurried = self.nudged.wait_for(lambda: count() > heard, max(0.0, timeout.total_seconds()))
+            self._heard.hurries = count()
+            return hurried
+
     def ping(self) -> None:
         """See :meth:`.Store.ping`. This process always answers."""
 

@@ -77,6 +77,7 @@ class Ground:
         self._order = count()
         self.nudged = Condition()
         self.nudges = 0
+        self.hurries: dict[str | None, int] = {}
 
     def now(self) -> datetime:
         """See :meth:`.Store.now`."""
@@ -90,6 +91,12 @@ class Ground:
         """Wake whoever waits."""
         with self.nudged:
             self.nudges += 1
+            self.nudged.notify_all()
+
+    def hurry(self, worker: str | None = None) -> None:
+        """See :meth:`.WakingStore.hurry`."""
+        with self.nudged:
+            self.hurries[worker] = self.hurries.get(worker, 0) + 1
             self.nudged.notify_all()
 
     def bump(self, name: str) -> int:
@@ -228,16 +235,23 @@ class Ground:
         """
         self.live[run.id] = run.lease + (run.visibility if run.late and run.state is State.RUNNING else NOTHING)
 
+    def ready(self, run: Run) -> datetime:
+        """Return from when on a run's message can begin: now, or when its countdown is over."""
+        return self.moment if run.eta is None else max(self.moment, run.eta)
+
     def queue_until(self, run: Run) -> None:
         """Note when a sent run expires: when its queue time is over, or its deadline passes before."""
-        till = self.moment + run.lock_ttl
+        till = self.ready(run) + run.lock_ttl
         self.queued[run.id] = till if run.deadline is None else min(till, run.deadline)
 
     def expect(self, run: Run) -> None:
-        """Expect a sent run's message: it is on its way, or a worker has just shown that it holds it."""
+        """Expect a sent run's message: it is on its way, or a worker has just shown that it holds it.
+
+        Until its countdown is over a broker may keep it where no worker sees it.
+        """
         if run.queue:
             self.missing.pop(run.id, None)
-            self.expected[run.id] = self.moment
+            self.expected[run.id] = self.ready(run)
 
     def note_gone(self, queue: str, before: datetime, *, jumping: bool) -> None:
         """Note that what was sent to a queue before a moment has left it: who among it shows up nowhere is missing.

@@ -12,13 +12,14 @@ from celery_legion.stores.base import Granted
 class Mark:
     """A job's last accounted fire; with who claimed it and to what verdict, so that a repeated claim gets the same.
 
-    ``owner`` and ``granted`` are None when no claim moved the mark there.
+    ``owner`` and ``granted`` are None when no claim moved the mark there. ``note`` is what the claim has noted.
     """
 
     fire_time: datetime
     owner: str | None = None
     granted: Granted | None = None
     holder: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ class Run:
     queue: str | None = None
     jumps: bool = False
     deadline: datetime | None = None
+    eta: datetime | None = None
     scheduler: str | None = None
     sent_at: datetime | None = None
     started_at: datetime | None = None
@@ -72,7 +73,7 @@ class Run:
 
     @property
     def closed(self) -> bool:
-        """Whether its record changes no more, unless it expired in its queue and begins after all."""
+        """Whether its record changes no more, unless it begins after all (:attr:`over`)."""
         return self.state.terminal or self.reason == Reason.UNWATCHED
 
     @property
@@ -87,13 +88,15 @@ class Run:
 
     @property
     def given_up(self) -> bool:
-        """Whether it is lost with its retry, which may still turn up."""
-        return self.state is State.LOST and self.reason == Reason.RETRY_LOST
+        """Whether it is lost with a message that may still turn up: a retry's, or one that was not acknowledged."""
+        unacknowledged = self.late and self.reason == Reason.PROCESS_LOST
+        return self.state is State.LOST and (self.reason == Reason.RETRY_LOST or unacknowledged)
 
     @property
     def over(self) -> bool:
-        """Whether it has ended for good: one that expired in its queue may still begin, and one whose retry is lost."""
-        return self.closed and not self.given_up and not (self.state is State.EXPIRED and self.reason == Reason.QUEUE)
+        """Whether it has ended for good: what expired in its queue, was not sent, or was given up has not."""
+        waits = (State.EXPIRED, Reason.QUEUE), (State.SKIPPED, Reason.NOT_SENT)
+        return self.closed and not self.given_up and (self.state, self.reason) not in waits
 
     def record(self) -> Record:
         """Return what the ledger says of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from celery_legion.clock import to_ms
@@ -112,6 +112,9 @@ class Running(Ground):
         if not run.begun and not run.given_up and run.queue and not run.jumps:
             # A queue is first in, first out: what was sent before this run was claimed has left it.
             self.note_gone(run.queue, run.claimed_at, jumping=False)
+        if run.state is State.SKIPPED:
+            # Why nothing was sent is true no more.
+            run.error = None
         run.state, run.reason, run.ended_at, run.again = State.RUNNING, None, None, None
         run.term, run.retry_at = ticket.lease, None
         run.token, run.attempt = self.token, run.attempt + 1
@@ -140,9 +143,14 @@ class Running(Ground):
         run = self.all_runs.get(renewal.id)
         if run is None:
             return Kept.LOST
+        if run.waiting and renewal.token == 0 and renewal.accepted:
+            # Its message has come to a worker, and is acknowledged: nobody shall wait for it in the queue.
+            self.expected.pop(run.id, None)
+            self.missing.pop(run.id, None)
+            return Kept.OK
         if run.waiting and renewal.token == 0:
             if run.id in self.holders(run.lock):
-                self.hold(run.lock, run.id, cut(self.moment + run.lock_ttl))
+                self.hold(run.lock, run.id, cut(self.ready(run) + run.lock_ttl))
             if run.state is State.SENT:
                 self.queue_until(run)
                 self.expect(run)
@@ -178,15 +186,18 @@ class Running(Ground):
         return True
 
     @atomic
-    def hand_back(self, worker: str) -> list[str]:
+    def hand_back(self, worker: str, pid: int | None = None, begun: Mapping[str, int] | None = None) -> list[str]:
         """See :meth:`.RunStore.hand_back`."""
         ids = []
         for run in [self.all_runs[run_id] for run_id in self.live]:
             if run.worker != worker or run.state is not State.RUNNING or (run.accepted and not run.late):
                 continue
+            if begun is not None and begun.get(run.id) != run.token:
+                continue
             run.lease, run.accepted, run.asker = self.moment, False, None
             if run.late:
-                self.expire_at(run)
+                # It waits in its queue now, as one that has not begun.
+                self.live[run.id] = self.moment + max(run.visibility, run.lock_ttl)
             else:
                 run.state, run.token, run.attempt = State.SENT, 0, run.attempt - 1
                 del self.live[run.id]
@@ -197,7 +208,9 @@ class Running(Ground):
                 if run.id in self.holders(run.lock):
                     self.hold(run.lock, run.id, cut(self.moment + run.lock_ttl))
             ids.append(run.id)
-        self.workers_seen.pop(worker, None)
+        known = self.workers_seen.get(worker)
+        if known is not None and pid in (None, known.info.pid):
+            del self.workers_seen[worker]
         return ids
 
     @atomic
@@ -213,6 +226,8 @@ class Running(Ground):
         run.error, run.hook_error = outcome.error or run.error, outcome.hook_error or run.hook_error
         if outcome.output:
             run.output, run.partial = outcome.output, False
+        if outcome.state is State.SENT:
+            run.sent_at = run.sent_at or self.moment
         dying = max(NOTHING, outcome.dying)
         self.finish(
             run,
@@ -263,6 +278,7 @@ class Running(Ground):
             return None
         if run.state is State.RUNNING:
             run.stop, run.refused = Interruption(signal=signal, grace=grace), None
+            self.hurry(run.worker or "")
         elif not run.closed:
             self.finish(run, State.INTERRUPTED, Reason.REVOKED, self.retention.dedup)
         return run.record()

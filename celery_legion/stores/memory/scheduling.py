@@ -94,7 +94,7 @@ class Scheduling(Ground):
                 old = self.marks[name] = Mark(fire_time=fresh)
             if seen is None or changed:
                 seen = self.seen[name] = Seen(anchor=seen.anchor if seen else fresh, fingerprint=fingerprint)
-            answer[name] = Sight(mark=old.fire_time, anchor=seen.anchor)
+            answer[name] = Sight(mark=old.fire_time, anchor=seen.anchor, note=old.note)
         return answer
 
     @atomic
@@ -149,7 +149,7 @@ class Scheduling(Ground):
         self.trim(claim.job)
         if claim.mark is not None:
             fire = cut(claim.fire_time)
-            self.marks[claim.job] = Mark(fire_time=fire, owner=owner, granted=granted, holder=holder)
+            self.marks[claim.job] = Mark(fire_time=fire, owner=owner, granted=granted, holder=holder, note=claim.note)
         return self._verdict(claim, granted, holder)
 
     def _known(self, claim: Claim, owner: str) -> Verdict | None:
@@ -203,13 +203,14 @@ class Scheduling(Ground):
             queue=claim.queue,
             jumps=claim.jumps,
             deadline=cut_or_none(claim.deadline),
+            eta=cut_or_none(claim.eta),
             scheduler=owner,
             watched=claim.watched,
             owes=claim.owes,
             previous=self.successes.get(claim.job),
         )
         if run.limit:
-            self.hold(run.lock, run_id, cut(self.moment + run.lock_ttl))
+            self.hold(run.lock, run_id, cut(self.ready(run) + run.lock_ttl))
         self.unconfirmed[run_id] = run
         self.write_run(run)
 

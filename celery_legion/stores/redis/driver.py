@@ -37,6 +37,9 @@ from celery_legion.stores.redis.reading import Reading
 from celery_legion.stores.redis.records import moment, number, pack, read_debt
 from celery_legion.stores.redis.unreadable import readable, report
 
+EVERYONE = "*"
+"""Who is hurried when it is no worker by name."""
+
 
 def _ms(value: datetime | None) -> int | str:
     return "" if value is None else to_ms(value)
@@ -70,10 +73,10 @@ class RedisStore(Inbox, Reading):
         serial: int = 0,
     ) -> Pulse:
         """See :meth:`.SchedulerStore.pulse`."""
-        said = (info.app, info.fingerprint, info.host, info.pid, _ms(done), serial, int(info.guarded))
+        said = (info.app, info.fingerprint, info.host, info.pid, _ms(done), serial, int(info.guarded), info.place)
         answer = self._run("pulse", (owner, span_ms(ttl), since, limit, *said))
         epoch, *record, left, version, changes, inbox, owed, at, last = answer
-        lead_owner, lead_epoch, app, fingerprint, host, pid, claimed, guarded = record
+        lead_owner, lead_epoch, app, fingerprint, host, pid, claimed, guarded, place = record
         lead = Lead(
             owner=lead_owner,
             epoch=number(lead_epoch),
@@ -83,6 +86,7 @@ class RedisStore(Inbox, Reading):
                 host=host or "",
                 pid=number(pid),
                 guarded=guarded != "0",
+                place=place or "",
             ),
             expires_in=timedelta(milliseconds=max(0, int(left))),
             done=moment(claimed),
@@ -108,12 +112,12 @@ class RedisStore(Inbox, Reading):
         for name, fingerprint in prints.items():
             args += (name, fingerprint)
         flat = self._run("sight", args)
-        rows = zip(prints, flat[::3], flat[1::3], flat[2::3], strict=True)
+        rows = zip(prints, flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
         sights = {}
-        for name, at, anchor, lost in rows:
+        for name, at, anchor, lost, note in rows:
             if lost:
                 report(self._key("marks"), name, "cannot be read; it is told anew")
-            sights[name] = Sight(mark=from_ms(int(at)), anchor=from_ms(int(anchor)))
+            sights[name] = Sight(mark=from_ms(int(at)), anchor=from_ms(int(anchor)), note=str(note))
         return sights
 
     def remind(self, marks: Mapping[str, datetime]) -> list[str]:
@@ -222,9 +226,10 @@ class RedisStore(Inbox, Reading):
         """See :meth:`.RunStore.park`."""
         return bool(self._run("park", (run_id, token, to_ms(until), retries, span_ms(self.options.retention.dedup))))
 
-    def hand_back(self, worker: str) -> list[str]:
+    def hand_back(self, worker: str, pid: int | None = None, begun: Mapping[str, int] | None = None) -> list[str]:
         """See :meth:`.RunStore.hand_back`."""
-        return list(self._run("hand_back", (worker,)))
+        named = () if begun is None else [part for run in begun.items() for part in run]
+        return list(self._run("hand_back", (worker, _text(pid), int(begun is not None), *named)))
 
     def end(self, run_id: str, token: int, outcome: Outcome, retention: Retention) -> bool:
         """See :meth:`.RunStore.end`."""
@@ -285,18 +290,26 @@ class RedisStore(Inbox, Reading):
         """See :meth:`.ScheduleStore.register`."""
         idle = span_ms(info.idle)
         data = {"queues": list(info.queues), "version": info.version, "pid": info.pid, "idle": idle}
-        text = json.dumps(data, ensure_ascii=False)
+        text = json.dumps({**data, "remote": info.remote}, ensure_ascii=False)
         self._run("register", (info.name, span_ms(lease), text, idle, *info.queues))
 
     # Waking and keeping
 
     def wake(self) -> None:
         """See :meth:`.WakingStore.wake`."""
-        self.connection.nudge()
+        self.connection.publish(self.connection.wake, "wake")
 
     def wait(self, timeout: timedelta) -> bool:
         """See :meth:`.WakingStore.wait`."""
-        return self.connection.listen(timeout)
+        return self.connection.wake.listen(timeout.total_seconds())
+
+    def hurry(self, worker: str | None = None) -> None:
+        """See :meth:`.WakingStore.hurry`."""
+        self.connection.publish(self.connection.hurry, worker or EVERYONE)
+
+    def hurried(self, worker: str, timeout: timedelta) -> bool:
+        """See :meth:`.WakingStore.hurried`."""
+        return self.connection.hurry.listen(timeout.total_seconds(), lambda name: name in (worker, EVERYONE))
 
     def ping(self) -> None:
         """See :meth:`.Store.ping`."""
@@ -372,4 +385,6 @@ def _claim_args(claim: Claim) -> tuple[str | int, ...]:
         int(claim.watched),
         _owes(claim.owes),
         int(claim.jumps),
+        _ms(claim.eta),
+        claim.note,
     )

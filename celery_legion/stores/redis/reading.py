@@ -174,6 +174,7 @@ def _lead(owner: str, text: str, left: int, epoch: int | str) -> Lead:
         host=text_of(data.get("host", "")),
         pid=int(data.get("pid", 0)),
         guarded=data.get("legion") != "0",
+        place=text_of(data.get("place", "")),
     )
     return Lead(owner=owner, epoch=int(epoch), info=info, expires_in=_left(left))
 
@@ -187,4 +188,5 @@ def _worker(name: str, text: str, left: int) -> WorkerInfo:
         pid=int(data.get("pid", 0)),
         expires_in=_left(left),
         idle=timedelta(milliseconds=int(data.get("idle", 0))),
+        remote=data.get("remote") is not False,
     )

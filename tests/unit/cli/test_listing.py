@@ -24,7 +24,7 @@ from celery_legion.cli.row import Board, read_board
 from celery_legion.cli.standing import Standing, explain, standing
 from celery_legion.errors import StoreUnavailableError
 from celery_legion.run import State
-from celery_legion.stores.base import Claim, Outcome, Pause
+from celery_legion.stores.base import Claim, Outcome, Pause, SchedulerInfo
 from celery_legion.stores.memory import MemoryStore
 from celery_legion.testing.conformance_case import (
     INFO,
@@ -291,6 +291,17 @@ def test_a_leader_without_legion_is_a_notice(legion: Legion, store: MemoryStore)
     [notice] = [line.plain for line in notices(board_of(legion))]
     assert notice.startswith("the scheduler that leads, alpha:101, runs without Legion(app)")
     assert "unlike this app" in notice
+
+
+def test_schedulers_that_send_to_different_places_are_named_first(legion: Legion, store: MemoryStore) -> None:
+    add(legion, "job")
+    for owner, place in (("one", "queue a at redis://h"), ("two", "queue b at redis://h"), ("old", "")):
+        info = SchedulerInfo(app="shop", fingerprint="f", host="h", pid=1, place=place)
+        store.pulse(owner, timedelta(minutes=1), 0, 0, info)
+
+    text = " ".join(shown(legion, 200).split())
+    assert "schedulers of queue a at redis://h and queue b at redis://h share one schedule" in text
+    assert "legion_key_prefix" in text
 
 
 def test_without_scheduler_and_workers_the_list_says_so_first(legion: Legion, store: MemoryStore) -> None:

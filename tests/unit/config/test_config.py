@@ -167,3 +167,36 @@ def test_an_app_without_a_name_has_a_prefix_all_the_same(main: str | None) -> No
 
 def test_a_setting_that_is_none_is_unset() -> None:
     assert config(legion_run_lease=None).run_lease == timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("prefix", ["shop:{legion}", "shop:{a:b}:c"])
+def test_a_prefix_may_have_a_hash_tag_of_its_own(prefix: str) -> None:
+    assert config(legion_key_prefix=prefix).key_prefix == prefix
+
+
+@pytest.mark.parametrize(
+    "prefix", ["{a}", "{a}b", "a{}", "a{b", "a}b{", "a{b}{c}", "a{{b}}", "a{b}*", "a*{b}", "a{b }"]
+)
+def test_other_braces_are_refused_in_a_prefix(prefix: str) -> None:
+    with pytest.raises(ConfigurationError, match="legion_key_prefix"):
+        config(legion_key_prefix=prefix)
+
+
+@pytest.mark.parametrize("visibility", [float("inf"), float("nan"), 10**13, 10**400, "for ever", None, timedelta.max])
+def test_a_visibility_timeout_without_an_end_keeps_ids_for_a_day(visibility: object) -> None:
+    made = config(broker_transport_options={"visibility_timeout": visibility})
+
+    assert made.dedup_age == timedelta(days=1)
+
+
+@pytest.mark.parametrize("name", ["lock_ttl", "run_lease", "catch_up_window", "dedup_age", "store_timeout"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**12, timedelta.max, "99999d"])
+def test_a_duration_beyond_a_century_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match="at most a century"):
+        config(**{f"legion_{name}": value})
+
+
+@pytest.mark.parametrize("value", [10**10, 10**400, "99999999999", float("inf"), float("nan")])
+def test_a_count_beyond_all_measure_is_refused(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="whole number"):
+        config(legion_ledger_size=value)

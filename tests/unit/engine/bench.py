@@ -26,7 +26,9 @@ class FakeClock:
 
 
 class Broker:
-    """Takes what is sent; ``down`` makes it fail, ``poisoned`` names jobs whose message cannot be made.
+    """Takes what is sent; ``down`` makes it fail, ``errors`` are those of jobs whose message cannot be made.
+
+    It wants messages of ``full`` jobs later. ``messages`` says of which jobs there are several a run.
 
     ``workers`` are those that answer, and the queues that they consume; ``asked`` counts how often they were asked.
     """
@@ -34,7 +36,9 @@ class Broker:
     def __init__(self) -> None:
         self.sent: list[Dispatch] = []
         self.down = False
-        self.poisoned: set[str] = set()
+        self.errors: dict[str, Exception] = {}
+        self.full: set[str] = set()
+        self.messages: dict[str, int] = {}
         self.workers = {"w": {"celery"}}
         self.asked = 0
 

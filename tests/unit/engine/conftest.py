@@ -13,6 +13,7 @@ from celery.schedules import crontab
 from celery_legion.context import Context
 from celery_legion.engine import Dispatch, Engine
 from celery_legion.engine import dispatcher as dispatcher_module
+from celery_legion.engine.dispatch import Making
 from celery_legion.errors import BrokerUnavailableError
 from celery_legion.stores.memory import MemoryStore
 from tests.unit.engine.bench import Broker, FakeClock
@@ -51,8 +52,11 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
                 raise BrokerUnavailableError("amqp://", "refused")
             self.broken = False
             for dispatch in dispatches:
-                dispatch.accepted = dispatch.job not in made.poisoned
-                dispatch.error = None if dispatch.accepted else TypeError("no JSON")
+                dispatch.error = made.errors.get(dispatch.job)
+                dispatch.nacked = dispatch.job in made.full
+                dispatch.accepted = dispatch.error is None and not dispatch.nacked
+                count = made.messages.get(dispatch.job, 1)
+                dispatch.making = Making(drafts=(), messages=count, guarded=count == 1, elsewhere=False)
                 if dispatch.accepted:
                     made.sent.append(dispatch)
             return [dispatch.run_id for dispatch in dispatches if dispatch.accepted]

@@ -302,4 +302,4 @@ def test_a_debt_that_cannot_be_sent_for_its_own_sake_is_logged(
     publisher: Any = FakePublisher()
 
     assert Debts(lambda: store, publisher, refuse, lambda name: None).send() == 1
-    assert "hooks of job-0 are not sent: no such queue" in caplog.text
+    assert "hooks of job-0 are not sent: LookupError: no such queue" in caplog.text

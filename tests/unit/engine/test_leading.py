@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from celery_legion.engine import Engine
+from celery_legion.builder import Builder
+from celery_legion.engine import Engine, OneShot
 from celery_legion.errors import StoreUnavailableError
 from celery_legion.run import State
-from celery_legion.stores.base import Outcome
+from celery_legion.stores.base import Outcome, Request
 from celery_legion.stores.memory import MemoryStore
+from celery_legion.target import Target
 from tests.unit.engine.bench import MINUTE, START, Broker, FakeClock, history, single_pass
 
 
@@ -154,12 +156,74 @@ def test_a_broken_job_that_is_added_later_leaves_the_schedule_as_it_was(
 ) -> None:
     engine = make()
     engine.tick()
-    engine.context.registry.add_entry("broken", {"task": "t", "schedule": "often"})
+    engine.context.registry.add(Builder(Target("t", "schedule.py:1")).name("broken").cron("often"))
     clock.advance(MINUTE)
     engine.tick()
 
     assert len(broker.sent) == 1
     assert "the schedule stays as it was" in caplog.text
+
+
+def test_an_entry_that_is_written_wrongly_is_told_once_by_its_name_and_the_others_run(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make(j={"task": "t", "schedule": 60}, slip={"task": "t", "schedule": 60, "args": 16})
+    for _ in range(3):
+        engine.tick()
+        clock.advance(MINUTE)
+
+    assert {dispatch.job for dispatch in broker.sent} == {"j"}
+    told = [record for record in caplog.records if "slip" in record.getMessage()]
+    assert [(record.levelname, "write (16,)" in record.getMessage()) for record in told] == [("ERROR", True)]
+
+
+def test_a_push_of_an_entry_that_is_written_wrongly_is_put_aside(
+    make: Callable[..., Engine], store: MemoryStore, broker: Broker
+) -> None:
+    engine = make(slip={"task": "t", "schedule": "often"})
+    store.push(Request(id="p", body='{"job": "slip"}'))
+    engine.tick()
+
+    assert "written wrongly" in store.asides(10)[0].why
+    assert not broker.sent
+
+
+def test_an_entry_that_is_written_wrongly_is_refused_by_hand(make: Callable[..., Engine]) -> None:
+    engine = make(j={"task": "t", "schedule": 60}, slip={"task": "t", "schedule": "often"})
+    shot = OneShot(engine.context, lambda dispatch, producer: None)
+
+    refused = shot.refusals(engine.context.registry.jobs.values())
+    assert list(refused) == ["slip"]
+    assert "'often' is no schedule" in refused["slip"]
+
+
+class Unspeakable:
+    """A user's trigger that fails wherever it is looked at."""
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        raise KeyError("no")
+
+    def anchored(self, moment: datetime) -> Unspeakable:
+        raise RuntimeError("no")
+
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+    def __hash__(self) -> int:
+        raise TypeError("no")
+
+
+def test_a_trigger_that_cannot_even_be_shown_is_nobody_elses_trouble(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make()
+    engine.context.registry.add(Builder(Target("t", "schedule.py:1")).name("odd").trigger(Unspeakable()))
+    engine.tick()
+    clock.advance(MINUTE)
+    engine.tick()
+
+    assert {dispatch.job for dispatch in broker.sent} == {"j"}
+    assert "job odd is left out" in caplog.text
 
 
 def test_a_job_that_is_added_later_is_scheduled(make: Callable[..., Engine], clock: FakeClock, broker: Broker) -> None:

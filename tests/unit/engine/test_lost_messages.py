@@ -64,6 +64,29 @@ def test_it_is_sent_again_once_it_is_missing_for_a_lease(
     assert history(store)[-1] == ("sent", None, 1)
 
 
+@pytest.mark.parametrize("options", [{"countdown": 600}, {"countdown": timedelta(minutes=10)}, {"eta": "12:11"}])
+def test_a_countdown_does_not_count(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore, options: dict[str, Any]
+) -> None:
+    if "eta" in options:
+        options = {"eta": (clock.now() + timedelta(minutes=10, seconds=30)).isoformat()}
+    engine = make(j={"task": "t", "schedule": 60, "options": options})
+    engine.tick()
+    clock.advance(MINUTE)
+    began = clock.now()
+    moments = []
+    while clock.now() - began < 14 * MINUTE:
+        clock.advance(5 * SECOND)
+        idle(store)
+        before = len(broker.sent)
+        engine.tick()
+        if len(broker.sent) > before:
+            moments.append((clock.now() - began) / MINUTE)
+
+    assert [round(moment) for moment in moments] == [0, 11, 13]
+    assert len(set(broker.ids)) == 1
+
+
 def test_it_has_twice_the_time_each_time(
     make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore
 ) -> None:
@@ -173,11 +196,11 @@ def test_one_that_cannot_be_sent_again_is_not_ended_since_the_broker_had_it(
 ) -> None:
     engine = make()
     lose(engine, clock, store)
-    broker.poisoned = {"j"}
+    broker.errors = {"j": TypeError("no JSON")}
     clock.advance(LEASE)
     look(engine, clock)
 
-    assert "seems to be lost, and cannot be sent again: no JSON" in caplog.text
+    assert "seems to be lost, and cannot be sent again: TypeError: no JSON" in caplog.text
     assert history(store)[-1] == ("sent", None, 1)
 
 

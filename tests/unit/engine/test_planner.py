@@ -102,6 +102,15 @@ def test_a_paused_job_skips_all_its_fires_as_one_record() -> None:
     assert [(m.state, m.reason, m.count) for m in made.missed] == [(State.SKIPPED, Reason.PAUSED, 3)]
 
 
+def test_a_fire_past_its_send_deadline_is_missed_and_one_at_it_is_not() -> None:
+    late = decide(every_minute(send_deadline=timedelta(seconds=19)), NOON, NOON + timedelta(seconds=20))
+    made = decide(every_minute(send_deadline=timedelta(seconds=20)), NOON, NOON + timedelta(seconds=20))
+
+    assert not late.runs
+    assert late.missed[0].reason == Reason.PAST_DEADLINE
+    assert made.runs == (NOON,)
+
+
 def test_a_fire_past_its_start_deadline_is_missed() -> None:
     made = decide(every_minute(start_deadline=timedelta(seconds=10)), NOON, NOON + timedelta(seconds=20))
 

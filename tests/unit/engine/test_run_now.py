@@ -135,7 +135,7 @@ class TestRunNow:
         assert [sent.header.kind for sent in broker.sent if sent.header] == [Kind.MANUAL]
 
     def test_what_cannot_be_sent_has_failed(self, idle: Engine, broker: Broker, store: MemoryStore) -> None:
-        broker.poisoned = {"j"}
+        broker.errors = {"j": TypeError("no JSON")}
         [ordered] = shot(idle).run_now([job(idle)], Kind.MANUAL)
         assert (record(store, ordered.run_id).state, record(store, ordered.run_id).reason) == (
             State.FAILED,

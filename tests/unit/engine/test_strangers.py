@@ -17,9 +17,10 @@ SECOND = timedelta(seconds=1)
 LEASE = timedelta(seconds=60)
 
 
-def idle(store: MemoryStore, *queues: str) -> None:
+def idle(store: MemoryStore, *queues: str, name: str = "w", remote: bool = True) -> None:
     """Let the queues' worker say that nothing is in them."""
-    store.register(WorkerInfo(name="w", queues=queues or ("celery",), version="1", pid=1, idle=SECOND), 5 * MINUTE)
+    info = WorkerInfo(name=name, queues=queues or ("celery",), version="1", pid=1, idle=SECOND, remote=remote)
+    store.register(info, 5 * MINUTE)
 
 
 def look(engine: Engine, clock: FakeClock) -> None:
@@ -72,6 +73,52 @@ def test_where_a_worker_may_have_it_that_does_not_report_it_is_not_sent_again(
     idle(store)
     look(engine, clock)
     assert len(broker.sent) == 2
+
+
+def test_workers_that_answer_no_remote_control_are_believed_through_the_store(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.workers = {}
+    engine = make()
+    lose(engine, clock, store)
+    idle(store, remote=False)
+    clock.advance(LEASE)
+    idle(store, remote=False)
+    look(engine, clock)
+
+    assert len(broker.sent) == 2
+    assert "not sent again" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answering", "other"),
+    [
+        pytest.param({"old": {"celery"}}, None, id="a stranger answers"),
+        pytest.param({}, ("celery", True), id="another worker should have answered"),
+        pytest.param({}, ("mails", False), id="none of the queue is there any more"),
+    ],
+)
+def test_where_some_do_and_do_not_answer_it_is_not_sent_again(
+    make: Callable[..., Engine],
+    clock: FakeClock,
+    broker: Broker,
+    store: MemoryStore,
+    answering: dict[str, set[str]],
+    other: tuple[str, bool] | None,
+) -> None:
+    broker.workers = answering
+    engine = make()
+    lose(engine, clock, store)
+    if other is None or other[0] == "celery":
+        idle(store, remote=False)
+    else:
+        store.hand_back("w")
+    if other is not None:
+        idle(store, other[0], name="other", remote=other[1])
+    clock.advance(LEASE)
+    look(engine, clock)
+
+    assert (len(broker.sent), broker.asked) == (1, 1)
 
 
 def test_workers_that_come_back_are_soon_asked_again_and_those_that_never_answer_ever_less(

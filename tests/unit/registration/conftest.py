@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, _state
 
 from celery_legion import Legion, registry
 
@@ -18,6 +18,15 @@ def decorated() -> Iterator[list[Any]]:
     registry._decorated.clear()
     yield registry._decorated
     registry._decorated[:] = before
+
+
+@pytest.fixture(autouse=True)
+def current() -> Iterator[None]:
+    """Each test begins without a current app: for whom a decorator was written depends on it."""
+    before = getattr(_state._tls, "current_app", None)
+    _state._tls.current_app = None
+    yield
+    _state._tls.current_app = before
 
 
 @pytest.fixture

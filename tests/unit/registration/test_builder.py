@@ -298,3 +298,35 @@ def test_what_is_a_word_of_its_own_is_said_to_be_one(legion: Legion) -> None:
     legion.call(prune).daily_at("02:00", timezone="Europe/Berlin")
     with pytest.raises(LegionError, match=r"write \.timezone\('Europe/Berlin'\), a word of its own"):
         _ = legion.jobs
+
+
+@pytest.mark.parametrize("text", ["0 0 9 * * *", "0 30 8 * * 1-5", "0 */5 * * * *", "0 0 12 ? * MON-FRI"])
+def test_six_fields_that_seem_to_begin_with_seconds_are_asked_about(legion: Legion, text: str) -> None:
+    legion.task("t").name("job").cron(text)
+
+    with pytest.raises(InvalidJobError, match="seconds='first'"):
+        legion.jobs
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "meant"),
+    [
+        ("0 0 9 * * *", "first", "09:00:00"),
+        ("30 9 * * * *", "last", "09:30:00"),
+        ("30 9 * * * 15", None, "09:30:15"),
+        ("* * * * * */10", None, "08:00:10"),
+    ],
+)
+def test_six_fields_are_read_as_it_is_said(legion: Legion, text: str, said: str | None, meant: str) -> None:
+    legion.task("t").name("job").cron(text, seconds=said).timezone("UTC")
+
+    fire = only(legion).trigger.next_after(datetime(2026, 3, 2, 8, tzinfo=UTC))
+    assert fire is not None
+    assert f"{fire:%H:%M:%S}" == meant
+
+
+def test_a_job_may_not_be_called_what_pause_takes_for_all(legion: Legion) -> None:
+    legion.task("t").name("*").hourly()
+
+    with pytest.raises(InvalidJobError, match="means all jobs"):
+        legion.jobs

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from celery import Celery
-from celery.schedules import crontab
+from celery.schedules import crontab, schedule
 
 from celery_legion import Legion
 from celery_legion.context import Context
-from celery_legion.errors import DuplicateJobError, InvalidJobError, UnknownJobError
+from celery_legion.errors import ConfigurationError, DuplicateJobError, UnknownJobError
 from celery_legion.job import Overlap, Source
+from celery_legion.push import PushError
 from celery_legion.registry import Registry
 from celery_legion.triggers import Cron, Interval
 from tests.unit.registration.chores import prune
@@ -54,12 +56,92 @@ def test_options_are_copied_since_celery_writes_into_them(app: Celery, legion: L
     assert copied is not options["headers"]
 
 
-@pytest.mark.parametrize("entry", [{"schedule": 5}, {"task": "t"}, {"task": "t", "schedule": "often"}])
-def test_a_broken_entry_is_named(app: Celery, legion: Legion, entry: dict[str, object]) -> None:
-    app.conf.beat_schedule = {"broken": entry}
+class Unready(schedule):
+    """A schedule of a user's class that fails when it is made known to the app."""
 
-    with pytest.raises(InvalidJobError, match=r"'broken'.*beat_schedule"):
+    @property
+    def app(self) -> Any:
+        raise KeyError("no app")
+
+    @app.setter
+    def app(self, app: Any) -> None:
+        raise KeyError("no app")
+
+
+@pytest.mark.parametrize(
+    ("entry", "hint"),
+    [
+        ({"schedule": 5}, "give it a 'task'"),
+        ({"task": "t"}, "no schedule that works"),
+        ({"task": "t", "schedule": "often"}, "use crontab"),
+        ({"task": "t", "schedule": crontab}, "write crontab"),
+        ({"task": "t", "schedule": 0}, "at least timedelta"),
+        ({"task": "t", "schedule": Unready(5)}, "no app"),
+        ({"task": "t", "schedule": 5, "args": 16}, "comma"),
+        ({"task": "t", "schedule": 5, "kwargs": "{}"}, "no dict"),
+        ({"task": "t", "schedule": 5, "options": ["q"]}, "no dict"),
+        ({"task": "t", "schedule": 5, "enabled": False}, "'enabled' that means nothing"),
+        (({"task": "t", "schedule": 5},), "remove the comma"),
+        ("t", "is a str"),
+        (None, "is a NoneType"),
+        ({}, "names no task"),
+    ],
+)
+def test_an_entry_that_is_written_wrongly_keeps_its_place_with_its_problem_and_the_others_stay(
+    app: Celery, legion: Legion, entry: Any, hint: str
+) -> None:
+    app.conf.beat_schedule = {"broken": entry, "good": {"task": "t", "schedule": 5}}
+
+    jobs = legion.jobs
+    assert hint in jobs["broken"].problem
+    assert jobs["broken"].trigger.next_after(datetime(2026, 1, 1, tzinfo=UTC)) is None
+    assert jobs["good"].problem == ""
+
+
+def test_beats_deadline_holds_for_crontabs_of_beat_schedule_alone(app: Celery, legion: Legion) -> None:
+    app.conf.beat_cron_starting_deadline = 600
+    app.conf.beat_schedule = {
+        "timed": {"task": "t", "schedule": crontab(hour=9)},
+        "interval": {"task": "t", "schedule": 5},
+    }
+    legion.task("t").name("code").cron("0 9 * * *")
+
+    found = {name: job.policy.send_deadline for name, job in legion.jobs.items()}
+    assert found == {"timed": timedelta(minutes=10), "interval": None, "code": None}
+
+
+@pytest.mark.parametrize("wrong", [-1, "soon", [5]])
+def test_a_deadline_that_is_no_number_of_seconds_is_refused(app: Celery, legion: Legion, wrong: Any) -> None:
+    app.conf.beat_cron_starting_deadline = wrong
+
+    with pytest.raises(ConfigurationError, match="beat_cron_starting_deadline"):
         legion.jobs
+
+
+def test_an_entry_may_not_be_called_what_pause_takes_for_all(app: Celery, legion: Legion) -> None:
+    app.conf.beat_schedule = {"*": {"task": "t", "schedule": 5}}
+
+    assert "means all jobs" in legion.jobs["*"].problem
+
+
+def test_a_number_is_a_name_as_it_is_to_beat(app: Celery, legion: Legion) -> None:
+    app.conf.beat_schedule = {7: {"task": "t", "schedule": 5}}
+
+    assert legion.jobs["7"].problem == ""
+
+
+def test_a_schedule_that_is_no_dict_is_refused(app: Celery, legion: Legion) -> None:
+    app.conf.beat_schedule = [{"task": "t", "schedule": 5}]
+
+    with pytest.raises(ConfigurationError, match="beat_schedule"):
+        legion.jobs
+
+
+def test_a_wrong_entry_cannot_be_pushed(app: Celery, legion: Legion) -> None:
+    app.conf.beat_schedule = {"broken": {"task": "t", "schedule": "often"}}
+
+    with pytest.raises(PushError, match="written wrongly"):
+        legion.push("broken")
 
 
 def test_a_name_in_code_and_in_beat_schedule_is_refused(app: Celery, legion: Legion) -> None:

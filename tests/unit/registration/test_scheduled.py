@@ -44,11 +44,40 @@ def test_it_works_after_the_schedule_was_read(legion: Legion) -> None:
 
 
 def test_the_order_of_app_and_decorator_changes_no_name() -> None:
-    first = Legion(Celery("first", broker="redis://localhost:6379/0"))
+    first = Legion(Celery("shop", broker="redis://localhost:6379/0"))
     scheduled.hourly()(plain)
-    second = Legion(Celery("second", broker="redis://localhost:6379/0"))
+    second = Legion(Celery("shop", broker="redis://localhost:6379/0"))
 
-    assert list(code(first)) == list(code(second))
+    assert list(code(first)) == list(code(second)) == [f"{HERE}.plain"]
+
+
+class Chore:
+    def run(self) -> None: ...
+
+
+@pytest.mark.parametrize("given", [plain, Chore, Chore.run], ids=["function", "class", "method"])
+def test_of_two_apps_what_is_no_apps_own_is_on_the_schedule_of_the_one_that_was_current(given: Any) -> None:
+    foo, bar = (Legion(Celery(name, broker="redis://localhost:6379/0")) for name in ("foo", "bar"))
+    scheduled.hourly()(given)
+
+    assert not code(foo)
+    assert len(code(bar)) == 1
+
+
+def test_an_app_that_was_closed_takes_nothing_away() -> None:
+    before = Celery("before", broker="redis://localhost:6379/0")
+    Legion(before)
+    scheduled.hourly()(plain)
+    before.close()
+
+    assert list(code(Legion(Celery("after", broker="redis://localhost:6379/0")))) == [f"{HERE}.plain"]
+
+
+def test_an_app_without_a_schedule_of_ours_takes_nothing_away(legion: Legion) -> None:
+    Celery("script", broker="redis://localhost:6379/0")
+    scheduled.hourly()(plain)
+
+    assert list(code(legion)) == [f"{HERE}.plain"]
 
 
 def test_it_stands_on_celery_tasks(app: Celery, legion: Legion) -> None:

@@ -39,7 +39,7 @@ EVENING = datetime(2026, 12, 1, 18, tzinfo=UTC)
         ),
         (Cron("0 9 * * L5"), "at 09:00 on the last Friday of the month, UTC"),
         (Cron("0 0 L * *"), "at 00:00 on the last day of the month, UTC"),
-        (Cron("*/90 * * * *"), "every hour"),
+        (Cron("*/60 * * * *"), "every hour"),
         (
             Cron("0 9 1-7 * */7"),
             "at 09:00, between day 1 and 7 of the month, and only on Sunday, UTC",

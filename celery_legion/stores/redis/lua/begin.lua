@@ -35,8 +35,8 @@ elseif run.job ~= job then
   return { 'refused', 0, 0, 0, '' }
 end
 
--- One whose retry was given up may still go on when that turns up.
-local given_up = run.state == 'lost' and run.reason == 'retry_lost'
+-- One may still go on whose message was given up, a retry's or an unacknowledged one, and turns up after all.
+local given_up = run.state == 'lost' and (run.reason == 'retry_lost' or (run.reason == 'process_lost' and run.late == '1'))
 local began = run.state == 'running' or run.state == 'retrying' or given_up
 local left = (tonumber(run.lease) or 0) - now
 if run.state == 'running' and left > 0 then
@@ -54,7 +54,8 @@ if run.state == 'running' and left > 0 then
 elseif run.state == 'retrying' or given_up then
   if retries < tonumber(run.retries) then return { 'duplicate', 0, 0, 0, '' } end
   if retries > tonumber(run.retries) and left > 0 and not given_up then return wait(left) end
-elseif not is_open(run.state, run.reason) and not (run.state == 'expired' and run.reason == 'queue') then
+elseif not is_open(run.state, run.reason) and not (run.state == 'expired' and run.reason == 'queue')
+  and not (run.state == 'skipped' and run.reason == 'not_sent') then
   return { 'duplicate', 0, 0, 0, '' }
 end
 
@@ -77,6 +78,8 @@ redis.call('HSET', key('run:' .. id), 'state', 'running', 'token', token, 'attem
   'retries', retries, 'late', late and 1 or 0, 'visibility', visibility, 'lease', now + lease, 'term', lease, 'accepted', 0, 'asker', asker, 'revived', 0,
   'left', 0, 'previous', success())
 redis.call('HSETNX', key('run:' .. id), 'started', now)
+-- Why nothing was sent is true no more.
+if run.state == 'skipped' then redis.call('HDEL', key('run:' .. id), 'error') end
 redis.call('HDEL', key('run:' .. id), 'again', 'reason', 'ended', 'refused', 'pid', 'exit', 'freed', 'retry')
 drop_output(id)
 redis.call('ZREM', key('unsent'), id)

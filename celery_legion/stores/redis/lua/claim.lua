@@ -2,11 +2,11 @@
 -- ARGV: owner, epoch ("" = one-shot), lead ttl ms, ledger size, then for each claim
 --   job, fire ms, mark ms ("" = any), run id ("" = none), kind, lapses as JSON ("" = none),
 --   lock, limit, lock ttl ms, message, deadline ms ("" = none), queue, watched (0/1), owed endings with commas between,
---   jumps its queue (0/1)
+--   jumps its queue (0/1), when its countdown is over in ms ("" = at once), note for the mark
 -- Returns for each {verdict, mark ms or "", holder}
 hear()
 local owner, epoch, size = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local FIELDS = 15
+local FIELDS = 17
 local REFUSED = 86400000 -- a day, as the done memory's least
 local answers = {}
 
@@ -87,12 +87,13 @@ for i = 5, #ARGV, FIELDS do
         end
       end
       if verdict == 'run' then
-        if limit > 0 then hold(lock, id, now + ttl) end
+        if limit > 0 then hold(lock, id, ready({ eta = ARGV[i + 15] }) + ttl) end
         redis.call('HSET', key('run:' .. id), 'job', job, 'kind', kind, 'fire', fire, 'state', 'claimed', 'lock', lock,
           'limit', limit, 'ttl', ttl, 'queue', ARGV[i + 11], 'deadline', ARGV[i + 10], 'msg', ARGV[i + 9],
           'claimed', now, 'scheduler', owner, 'attempt', 0, 'token', 0, 'watched', ARGV[i + 12], 'owes', ARGV[i + 13],
           'previous', redis.call('HGET', key('wins'), job) or '')
         if ARGV[i + 14] == '1' then redis.call('HSET', key('run:' .. id), 'jumps', 1) end
+        if ARGV[i + 15] ~= '' then redis.call('HSET', key('run:' .. id), 'eta', ARGV[i + 15]) end
         redis.call('ZADD', key('unsent'), now, id)
         redis.call('LPUSH', key('ledger:' .. job), id)
         touch(job)
@@ -107,6 +108,11 @@ for i = 5, #ARGV, FIELDS do
       answer = { verdict, mark and mark.fire or '', holder }
     else
       move_mark(job, fire, owner, verdict, holder)
+      if ARGV[i + 16] == '' then
+        redis.call('HDEL', key('notes'), job)
+      else
+        redis.call('HSET', key('notes'), job, fire .. '|' .. ARGV[i + 16])
+      end
       answer = { verdict, fire, holder }
     end
   end

@@ -16,6 +16,7 @@ for i = 1, #names do
     run[names[i]] = ARGV[4 + i]
   end
 end
+if ARGV[3] == 'sent' then redis.call('HSETNX', key('run:' .. id), 'sent', now) end
 if ARGV[11] ~= '' then
   run.output, run.partial = ARGV[11], nil
   keep_output(id, run.job, ARGV[3] ~= 'succeeded', ARGV[11], tonumber(ARGV[16]), tonumber(ARGV[17]))

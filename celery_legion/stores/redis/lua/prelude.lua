@@ -2,7 +2,7 @@
 -- acts that several verbs share. KEYS[1] is the prefix under one hash tag,
 -- "{legion:shop}:"; every key of the app lies under it:
 --
---   lead                hash    the leader: owner, epoch, app, print, host, pid, done (expires with its lease)
+--   lead                hash    the leader: owner, epoch, app, print, host, pid, place, done (expires with its lease)
 --   epoch, token        int     counters of take-overs and of begun attempts
 --   schedulers          zset    owner -> lease end; scheduler: hash owner -> JSON
 --   marks               hash    job -> "fire ms|owner|verdict|holder" of the last accounted fire
@@ -15,7 +15,8 @@
 --   lock:<name>         zset    run id -> lease end; locks: set of names that may be held
 --   unsent              zset    id of a claimed run -> when
 --   queued              zset    id of a sent run -> when its queue time is over
---   waiting:<queue>     zset    id of a sent run -> when its message was last sent, or shown by a worker that holds it
+--   waiting:<queue>     zset    id of a sent run -> when its message was last sent, or shown by a worker that holds it, or when
+--                               its countdown is over, whichever is last
 --   jumping:<queue>     zset    the same, of messages with a priority of their own: their queue is no queue to them
 --   missing             zset    id of a sent run -> since when its message is known to have left its queue unseen (a run
 --                               that was sent again has a longer time of grace, "spare", added to it)
@@ -233,12 +234,18 @@ local function lane(queue, jumps)
   return key((jumps == '1' and 'jumping:' or 'waiting:') .. queue)
 end
 
--- Expect a sent run's message: it is on its way, or a worker has just shown that it holds it.
-local function expect(id, queue, jumps)
-  local waiting = lane(queue, jumps)
+-- From when on a run's message can begin: now, or when its countdown is over.
+local function ready(run)
+  return math.max(now, whole(run.eta) or 0)
+end
+
+-- Expect a sent run's message: it is on its way, or a worker has just shown that it holds it. Until its countdown is over
+-- a broker may keep it where no worker sees it.
+local function expect(id, run)
+  local waiting = lane(run.queue, run.jumps)
   if not waiting then return end
   redis.call('ZREM', key('missing'), id)
-  redis.call('ZADD', waiting, now, id)
+  redis.call('ZADD', waiting, ready(run), id)
 end
 
 local function expect_no_more(id, run)
@@ -306,8 +313,8 @@ local function admit(id, run, dedup)
   return false
 end
 
--- The clock was set back: leases would last as much longer, and what waits would wait. A retry waits for a moment, and
--- a deadline is one; those stay.
+-- The clock was set back: leases would last as much longer, and what waits would wait. A retry or a countdown waits for
+-- a moment, and a deadline is one; those stay.
 local function set_back(span)
   local left = redis.call('PTTL', key('lead'))
   if left > 0 then redis.call('PEXPIRE', key('lead'), math.max(1, left - span)) end
@@ -323,10 +330,11 @@ local function set_back(span)
     if till then redis.call('HSET', key('debt:' .. id), 'till', till - span) end
   end
   for _, id in ipairs(redis.call('ZRANGE', key('queued'), 0, -1)) do
-    local run = redis.call('HMGET', key('run:' .. id), 'deadline', 'queue', 'jumps')
-    if redis.call('ZSCORE', key('queued'), id) ~= run[1] then redis.call('ZINCRBY', key('queued'), -span, id) end
+    local run = redis.call('HMGET', key('run:' .. id), 'deadline', 'queue', 'jumps', 'eta')
+    local early = (whole(run[4]) or 0) > now + span
+    if not early and redis.call('ZSCORE', key('queued'), id) ~= run[1] then redis.call('ZINCRBY', key('queued'), -span, id) end
     local waiting = lane(run[2], run[3])
-    if waiting and redis.call('ZSCORE', waiting, id) then redis.call('ZINCRBY', waiting, -span, id) end
+    if waiting and not early and redis.call('ZSCORE', waiting, id) then redis.call('ZINCRBY', waiting, -span, id) end
   end
   for _, id in ipairs(redis.call('ZRANGE', key('live'), 0, -1)) do
     local run = redis.call('HMGET', key('run:' .. id), 'state', 'lease')
@@ -338,7 +346,8 @@ local function set_back(span)
   for _, name in ipairs(redis.call('SMEMBERS', key('locks'))) do
     for _, id in ipairs(redis.call('ZRANGE', key('lock:' .. name), 0, -1)) do
       local till = whole(redis.call('ZSCORE', key('lock:' .. name), id))
-      if till and redis.call('HGET', key('run:' .. id), 'state') ~= 'retrying' then hold(name, id, till - span) end
+      local run = redis.call('HMGET', key('run:' .. id), 'state', 'eta')
+      if till and run[1] ~= 'retrying' and (whole(run[2]) or 0) <= now + span then hold(name, id, till - span) end
     end
   end
 end

@@ -18,14 +18,19 @@ local function renew_begun(id, run, accepted, pid)
   return run.stop and run.state == 'running' and 'interrupt' or 'ok'
 end
 
-local function renew_queued(id, run)
-  local till = now + tonumber(run.ttl)
+local function renew_queued(id, run, gone)
+  -- Its message has come to a worker, and is acknowledged: nobody shall wait for it in the queue.
+  if gone then
+    expect_no_more(id, run)
+    return 'ok'
+  end
+  local till = ready(run) + tonumber(run.ttl)
   if tonumber(run.limit) > 0 and redis.call('ZSCORE', key('lock:' .. run.lock), id) then hold(run.lock, id, till) end
   if run.state == 'sent' then
     local deadline = tonumber(run.deadline)
     if deadline and deadline < till then till = deadline end
     redis.call('ZADD', key('queued'), till, id)
-    expect(id, run.queue, run.jumps)
+    expect(id, run)
   end
   return 'ok'
 end
@@ -38,7 +43,7 @@ for i = 4, #ARGV, 4 do
   if run then
     if token == '0' then
       if (run.state == 'claimed' or run.state == 'sent') and is_open(run.state, run.reason) then
-        answer = renew_queued(id, run)
+        answer = renew_queued(id, run, ARGV[i + 2] == '1')
       elseif run.state == 'retrying' then
         answer = renew_begun(id, run, false, '')
       end

@@ -10,17 +10,17 @@ for i = 2, #ARGV do
     if run.state == 'claimed' and run.watched == '0' then
       finish(id, run, 'sent', 'unwatched', tonumber(ARGV[1]), 0)
     elseif run.state == 'claimed' then
-      local over = now + tonumber(run.ttl)
+      local over = ready(run) + tonumber(run.ttl)
       local deadline = tonumber(run.deadline)
       if deadline and deadline < over then over = deadline end
       redis.call('HSET', key('run:' .. id), 'state', 'sent')
       redis.call('ZADD', key('queued'), over, id)
-      expect(id, run.queue, run.jumps)
+      expect(id, run)
     elseif run.state == 'sent' and run.again then
       -- Found lost, and sent once more; its queue time stays what it was.
       redis.call('HSET', key('run:' .. id), 'spare', run.again)
       redis.call('HDEL', key('run:' .. id), 'again')
-      expect(id, run.queue, run.jumps)
+      expect(id, run)
     end
   end
 end

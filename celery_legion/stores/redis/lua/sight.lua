@@ -1,6 +1,6 @@
 -- sight: look jobs up and remember those seen for the first time.
--- ARGV: mark ms, then name, fingerprint for each job. Returns for each mark, anchor, and whether there was a mark that
---   cannot be read (0/1).
+-- ARGV: mark ms, then name, fingerprint for each job. Returns for each mark, anchor, whether there was a mark that
+--   cannot be read (0/1), and what is noted of the mark.
 local fresh = tonumber(ARGV[1])
 local answer = {}
 for i = 2, #ARGV, 2 do
@@ -20,5 +20,8 @@ for i = 2, #ARGV, 2 do
   answer[#answer + 1] = mark.fire
   answer[#answer + 1] = tonumber(anchor)
   answer[#answer + 1] = lost or 0
+  -- A note of another mark is none: the mark has been moved up by one who knew better.
+  local at, note = string.match(redis.call('HGET', key('notes'), name) or '', '^(%-?%d+)|(.*)$')
+  answer[#answer + 1] = tonumber(at or '') == mark.fire and note or ''
 end
 return answer

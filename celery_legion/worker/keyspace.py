@@ -1,0 +1,71 @@
+"""The keyspace: the key prefix that a worker serves runs under, where its scheduler's app has another name."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from datetime import timedelta
+
+from celery_legion.context import Context
+from celery_legion.control import in_line
+from celery_legion.run import Reason, State
+from celery_legion.stores.base import Outcome, Store
+from celery_legion.worker.begun import BegunRuns
+
+logger = logging.getLogger(__name__)
+
+
+class ForeignRunError(Exception):
+    """A run belongs to a key prefix that this worker does not serve."""
+
+
+class Keyspace:
+    """Decides in the worker's main process whether a run's key prefix is its own; each store is asked in *patience*.
+
+    A worker that only has the prefix that is made of its app's name moves to the one of the first run it receives, if
+    the store knows that run there and no scheduler uses its own. The processes of its pool follow run by run.
+    """
+
+    def __init__(self, context: Context, begun: BegunRuns, patience: timedelta) -> None:
+        self.context = context
+        self.begun = begun
+        self.patience = patience
+
+    def serves(self, run_id: str, prefix: str | None) -> bool:
+        """Return whether the run may be asked for now; False if what has begun under another prefix must end first.
+
+        Raises:
+            ForeignRunError: It is none of this worker's; the text says why.
+            StoreUnavailableError: The store does not answer.
+        """
+        ours = self.context.config.key_prefix
+        if prefix is None or prefix == ours:
+            return True
+        with closing(self.context.store_under(prefix, self.patience)) as theirs:
+            if theirs.get(run_id) is None:
+                raise ForeignRunError(
+                    f"the store knows no such run under the key prefix {in_line(prefix)} that it names"
+                )
+            if self.context.prefix_is_given or self._has_scheduler(ours):
+                self._refuse(theirs, run_id, prefix, ours)
+        if self.begun.live():
+            return False
+        self.context.serve(prefix)
+        text = (
+            "Runs are served under the key prefix %s from now on, where they are sent from, not under %s of this app's "
+        )
+        text += "name; set legion_key_prefix, the same for schedulers and workers"
+        logger.warning(text, in_line(prefix), ours)
+        return True
+
+    def _has_scheduler(self, ours: str) -> bool:
+        with closing(self.context.store_under(ours, self.patience)) as store:
+            return bool(store.schedulers())
+
+    def _refuse(self, theirs: Store, run_id: str, prefix: str, ours: str) -> None:
+        problem = f"it was sent under the key prefix {in_line(prefix)}, and this worker serves {ours}"
+        problem += "; set the same legion_key_prefix for schedulers and workers, or give each app queues of its own"
+        # Its job would wait for it until its lock is over.
+        outcome = Outcome(state=State.FAILED, reason=Reason.REJECTED, error=problem)
+        theirs.end(run_id, 0, outcome, self.context.store_options.retention)
+        raise ForeignRunError(problem)

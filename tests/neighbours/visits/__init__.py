@@ -1,0 +1,1 @@
+"""What is right beside each neighbour, one function a visit."""
