@@ -46,6 +46,9 @@ FIELDS = (
 
 PLAIN = (str, int, float, bool, timedelta, datetime)
 
+KNOWN = (BaseSchedule.__module__, "django_celery_beat.tzcrontab")
+"""Modules whose classes mean what their fields say: Celery's own, and a crontab with nothing but a zone of its own."""
+
 LONGEST_TEXT = 80
 """Characters of what a schedule calls itself that lists show at most."""
 
@@ -69,7 +72,7 @@ def decides_by_asking(schedule: Any) -> bool:
         return True
     for name in (*METHODS, *FIELDS):
         base = next((base for base in kind.__mro__ if name in vars(base)), None)
-        if base is None or base is object or base.__module__ == BaseSchedule.__module__:
+        if base is None or base is object or base.__module__ in KNOWN:
             continue
         if name in METHODS or hasattr(vars(base)[name], "__get__"):
             return True

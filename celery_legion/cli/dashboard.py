@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from celery_legion.cli import render
-from celery_legion.cli.fires import schedule_words
 from celery_legion.cli.grid import Cell, Column, cell
 from celery_legion.cli.row import Board, Row
 from celery_legion.cli.session import addressed
 from celery_legion.cli.standing import pause_words, standing
 from celery_legion.engine.company import unguarded_leader
+from celery_legion.triggers.words import describe
 
 WIDE = (
     Column("Job", least=20),
@@ -44,7 +44,7 @@ def rows_of(rows: Iterable[Row], board: Board, *, stacked: bool = False) -> list
 def _wide(row: Row, board: Board) -> list[Cell]:
     return [
         cell(render.printable(row.job.name)),
-        cell(render.printable(schedule_words(row.job.trigger))),
+        cell(render.printable(describe(row.job.trigger))),
         cell(_next(row, board.now)),
         cell(last_words(row, board.now)),
         cell(standing(row, board).text),
@@ -55,7 +55,7 @@ def _wide(row: Row, board: Board) -> list[Cell]:
 
 
 def _stacked(row: Row, board: Board) -> list[Cell]:
-    lock, schedule = lock_words(row), render.printable(schedule_words(row.job.trigger))
+    lock, schedule = lock_words(row), render.printable(describe(row.job.trigger))
     return [
         cell(render.printable(row.job.name), Text(f"  {schedule}", style="dim")),
         cell(_next(row, board.now)),

@@ -8,7 +8,6 @@ from datetime import datetime
 from celery_legion.job import Job
 from celery_legion.stores.base import JobState
 from celery_legion.triggers import Cron, Interval, Restricted, Trigger, Union
-from celery_legion.triggers.words import describe
 
 NextAfter = Callable[[Trigger, datetime], datetime | None]
 
@@ -65,15 +64,6 @@ def zone_of(trigger: Trigger, otherwise: str = "UTC") -> str:
     if isinstance(trigger, Union):
         return zone_of(trigger.triggers[0], otherwise)
     return str(getattr(trigger, "timezone", otherwise))
-
-
-def schedule_words(trigger: Trigger) -> str:
-    """Return a trigger in words; of a user's own that cannot say, what it is."""
-    try:
-        return describe(trigger)
-    except Exception as exc:
-        # One job's code must not take the screen from the others.
-        return f"{type(trigger).__name__} ({type(exc).__name__} when shown)"
 
 
 def written(trigger: Trigger) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from celery_legion.cli.fires import due_and_next, needs_anchor, next_fire, remembering, schedule_words, zone_of
+from celery_legion.cli.fires import due_and_next, needs_anchor, next_fire, remembering, zone_of
 from celery_legion.cli.render import took
 from celery_legion.clock import MILLISECOND, isoformat
 from celery_legion.context import Context
@@ -17,6 +17,7 @@ from celery_legion.run import Reason, Record, State
 from celery_legion.stores.base import JobState, Lead, Lock, Pause, WorkerInfo
 from celery_legion.triggers import Cron, TriggerError
 from celery_legion.triggers.asked import Asked
+from celery_legion.triggers.words import describe
 
 STATES_LIMIT = 500
 EVERYTHING = "*"
@@ -90,7 +91,7 @@ class Row:
         return {
             "name": job.name,
             "action": job.action.readable,
-            "schedule": schedule_words(trigger),
+            "schedule": describe(trigger),
             "expression": trigger.expression if isinstance(trigger, Cron) else None,
             "timezone": zone_of(trigger),
             "next_run": isoformat(self.next_run),

@@ -13,7 +13,7 @@ from rich.text import Text
 from celery_legion.cli import history, render
 from celery_legion.cli.dashboard import last_words, lock_words
 from celery_legion.cli.detail import action_words, all_rules, at, hook_names, pair_lines
-from celery_legion.cli.fires import next_fire, schedule_words, written
+from celery_legion.cli.fires import next_fire, written
 from celery_legion.cli.grid import wrap, write_lines
 from celery_legion.cli.names import JobName
 from celery_legion.cli.row import Board, Row, read_board
@@ -22,6 +22,7 @@ from celery_legion.cli.standing import dump_row, explain, pause_words, standing
 from celery_legion.clock import isoformat
 from celery_legion.context import Context
 from celery_legion.run import Record
+from celery_legion.triggers.words import describe
 
 FIRES = 5
 RECORDS = 5
@@ -139,7 +140,7 @@ def _pairs(shown: Shown) -> Iterator[tuple[str, str]]:
     row, board = shown.row, shown.board
     job, trigger = row.job, row.job.trigger
     zone = board.zone_of(job)
-    words, code = schedule_words(trigger), written(trigger)
+    words, code = describe(trigger), written(trigger)
     yield "schedule", render.printable(words if code is None or code == words else f"{words}   {code}")
     yield "zone", zone
     pause = row.state.pause

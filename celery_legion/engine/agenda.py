@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from itertools import count
 
@@ -87,7 +87,7 @@ class Agenda:
         except KeyError:
             if len(self._cache) >= CACHED:
                 self._cache.clear()
-            fire = self._cache[key] = trigger.next_after(moment)
+            fire = self._cache[key] = _later(trigger.next_after(moment), moment)
             return fire
 
     def take_due(self, now: datetime, limit: int) -> list[Standing]:
@@ -117,6 +117,21 @@ class Agenda:
     def next_fire_ms(self) -> int | None:
         """When the next fire is due, in milliseconds since 1970; None if none is."""
         return self._heap[0][0] if self._heap else None
+
+
+def _later(fire: datetime | None, moment: datetime) -> datetime | None:
+    """Return a fire in whole milliseconds. One that is not later than *moment* would be due for ever, and is refused.
+
+    Our own triggers see to both; a user's may not.
+    """
+    if fire is None:
+        return None
+    if rest := fire.microsecond % 1000:
+        fire += timedelta(microseconds=1000 - rest)
+    if fire <= moment:
+        fault = f"gave {fire.isoformat()} as the next fire after {moment.isoformat()}"
+        raise TriggerError("its trigger", fault, "next_after has to return a later one, or None")
+    return fire
 
 
 def _told(exc: Exception) -> str:

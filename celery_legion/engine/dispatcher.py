@@ -66,7 +66,12 @@ class Dispatcher:
             retention=context.store_options.retention,
             patience=window,
             lost_after=self.config.run_lease,
-            strangers=Strangers(publisher.consumers, lambda: context.store.workers(), context.clock.monotonic),
+            strangers=Strangers(
+                publisher.consumers,
+                lambda: context.store.workers(),
+                context.clock.monotonic,
+                count=publisher.count_consumers,
+            ),
         )
         self.debts = Debts(lambda: context.store, publisher, send, self._queue_of)
         rules = Rules(catch_up=self.config.catch_up, window=window, grace=self.config.late_after)

@@ -9,8 +9,8 @@ from typing import Any
 
 from celery_legion.engine.aside import Aside, BoundedProducer, HangsError
 from celery_legion.engine.batching import unbatched
-from celery_legion.engine.bounds import is_bounded, sentinel_options, transport_options
-from celery_legion.engine.roll_call import ANSWERS_WITHIN, call_roll
+from celery_legion.engine.bounds import AMQP, is_bounded, sentinel_options, transport_options
+from celery_legion.engine.roll_call import ANSWERS_WITHIN, call_roll, count_consumers
 from celery_legion.engine.servers import Servers
 
 logger = logging.getLogger(__name__)
@@ -102,6 +102,18 @@ class Line:
         except Exception as exc:
             logger.warning("workers could not be asked for their queues: %s", exc)
             return {}
+
+    def count_consumers(self, queue: str) -> int | None:
+        """Return how many consumers a queue has by the broker's count; None if it does not count, or does not answer.
+
+        RabbitMQ does. A queue that does not exist has none.
+        """
+        try:
+            connection, driver = self._new_connection(self._timeout)
+            return count_consumers(connection, queue) if driver in AMQP else None
+        except Exception as exc:
+            logger.warning("the consumers of queue %s could not be counted: %s", queue, exc)
+            return None
 
     def drop(self) -> None:
         """Forget the connection without waiting for the other side."""

@@ -69,6 +69,10 @@ class Publisher:
         """Ask all workers which queues they consume; see :meth:`Line.consumers`."""
         return self._line.consumers()
 
+    def count_consumers(self, queue: str) -> int | None:
+        """Return how many consumers a queue has; see :meth:`Line.count_consumers`."""
+        return self._line.count_consumers(queue)
+
     def publish(self, dispatches: Sequence[Dispatch], send: Send) -> list[str]:
         """Send *dispatches* (at most a batch) and return the run ids the broker is known to have.
 

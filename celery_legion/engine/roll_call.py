@@ -1,4 +1,4 @@
-"""The roll call: which workers answer Celery's remote control, and which queues they consume."""
+"""The roll call: which workers answer Celery's remote control, which queues they consume, and how many do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 
 ANSWERS_WITHIN = 1.0
 """Seconds for which answers of workers are waited for."""
+
+
+NOT_FOUND = 404
+"""AMQP's word for a queue that does not exist."""
 
 
 class _OneProducer:
@@ -42,3 +46,19 @@ def call_roll(app: Any, connection: Any) -> dict[str, set[str]]:
         mailbox.producer_pool = _OneProducer(app.amqp.Producer(connection.channel(), auto_declare=False))
         replies = mailbox.multi_call("active_queues", timeout=ANSWERS_WITHIN) or ()
         return {name: {queue["name"] for queue in queues} for reply in replies for name, queues in reply.items()}
+
+
+def count_consumers(connection: Any, queue: str) -> int:
+    """Return how many consumers RabbitMQ counts for *queue*, asked on *connection*, which is closed afterwards.
+
+    Raises:
+        Exception: The connection fails, with its own error.
+    """
+    with connection:
+        connection.ensure_connection(max_retries=0)
+        try:
+            return int(connection.default_channel.queue_declare(queue, passive=True).consumer_count)
+        except connection.channel_errors as exc:
+            if getattr(exc, "reply_code", None) == NOT_FOUND:
+                return 0
+            raise

@@ -18,16 +18,28 @@ Ask = Callable[[], Mapping[str, Set[str]]]
 """Asks all workers which queues they consume; who does not answer in time is missing."""
 
 
+Count = Callable[[str], int | None]
+"""Returns how many consumers the broker counts on a queue, None if it does not count."""
+
+
 class Strangers:
     """Says whether a message that is missing may be in the hands of a worker that does not report.
 
     The workers are asked by Celery's remote control, all at once and for all queues, which takes a second; and they are
     compared with those that the store knows. Where those say that they answer none, since it is switched off or the
-    broker cannot carry it, nobody's silence says anything: what they tell the store is taken for the whole truth.
+    broker cannot carry it, nobody's silence says anything: what they tell the store is taken for the whole truth,
+    unless the broker counts more consumers.
     """
 
-    def __init__(self, ask: Ask, known: Callable[[], Sequence[WorkerInfo]], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        known: Callable[[], Sequence[WorkerInfo]],
+        monotonic: Callable[[], float],
+        count: Count = lambda _: None,
+    ) -> None:
         self._ask = ask
+        self._count = count
         self._known = known
         self._monotonic = monotonic
         self._workers: dict[str, dict[str, WorkerInfo]] = {}
@@ -69,7 +81,13 @@ class Strangers:
         unanswered = self._unanswered.pop(queue, SURE_FOR)
         if strangers := sorted(answering - known.keys()):
             return f"worker {strangers[0]} of queue {queue} has no Legion(app) and may have it", WARY_FOR
-        if not answering and not (known and all(not worker.remote for worker in known.values())):
+        if not answering and known and not any(worker.remote for worker in known.values()):
+            counted = self._count(queue)
+            if counted is not None and counted > len(known):
+                text = f"queue {queue} has {counted} consumers, of which {len(known)} are workers with Legion(app)"
+                return f"{text}, and another may have it", WARY_FOR
+            return None, 0.0
+        if not answering:
             self._unanswered[queue] = min(2 * unanswered, WARY_FOR)
             text = f"no worker of queue {queue} answers Celery's remote control, so one without Legion(app) may have it"
             return text, unanswered

@@ -20,8 +20,9 @@ BODY_KEPT = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerInfo:
-    """What a scheduler says of itself: its schedule's ``fingerprint``, the ``place`` it sends to ("" = unsaid), and
-    whether Legion(app) stands in its app, which one that does not say is taken to have.
+    """What a scheduler says of itself: its schedule's ``fingerprint``, and the ``place`` it sends to ("" = unsaid).
+
+    ``guarded`` says that ``Legion(app)`` stands in its app; one that does not say is taken to have it.
     """
 
     app: str

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
+from celery_legion.triggers.errors import TriggerError
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -42,3 +44,10 @@ class Asked(ABC):
     def anchored(self, moment: datetime) -> Self:
         """Return itself."""
         return self
+
+
+def check_ahead(trigger: object, fate: str) -> None:
+    """Refuse a trigger whose fires nobody knows ahead, where they have to be known."""
+    if isinstance(trigger, Asked):
+        fault = f"decides when it is asked, so it cannot be {fate}"
+        raise TriggerError(f"schedule {trigger.text}", fault, "let it decide that too, or use when(...)")

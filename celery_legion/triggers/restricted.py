@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from celery_legion.triggers.asked import check_ahead
 from celery_legion.triggers.base import Trigger
 from celery_legion.triggers.errors import TriggerError
 from celery_legion.triggers.zones import get_zone, in_utc, start_of_day
@@ -26,6 +27,7 @@ class Restricted:
     zone: ZoneInfo = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_ahead(self.trigger, "restricted to weekdays")
         object.__setattr__(self, "weekdays", frozenset(self.weekdays))
         object.__setattr__(self, "zone", get_zone(self.timezone))
         if not self.weekdays or not self.weekdays <= set(range(7)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from celery_legion.triggers.asked import check_ahead
 from celery_legion.triggers.base import Trigger
 from celery_legion.triggers.errors import TriggerError
 
@@ -23,6 +24,8 @@ class Union:
     def __init__(self, *triggers: Trigger) -> None:
         if not triggers:
             raise TriggerError("a union", "of no triggers never fires", "give it at least one trigger")
+        for trigger in triggers:
+            check_ahead(trigger, "joined with others")
         flat = (member for trigger in triggers for member in _members(trigger))
         distinct = tuple(dict.fromkeys(flat))
         object.__setattr__(self, "triggers", distinct)

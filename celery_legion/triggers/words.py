@@ -56,8 +56,9 @@ def _text(trigger: Trigger) -> str:
     """What a user's trigger says of itself; it may fail."""
     try:
         return str(trigger)
-    except Exception:
-        return type(trigger).__qualname__
+    except Exception as exc:
+        # One job's code must not take the screen from the others.
+        return f"{type(trigger).__qualname__} ({type(exc).__name__} when shown)"
 
 
 def _zone(trigger: Cron) -> str:

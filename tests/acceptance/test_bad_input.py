@@ -39,7 +39,7 @@ CASES = {
     "ping": ('legion.call(f).hourly().then_ping("hc-ping.com")', "a URL that begins with http:// or https://"),
     "setting": ('app.conf.legion_stor_url = "x"', "did you mean 'legion_store_url'"),
     "store": ('app.conf.legion_store_url = "mongodb://:hunter2@localhost"', "a URL with one of the schemes"),
-    "entry": ('app.conf.beat_schedule = {"x": {"schedule": 5}}', "names no task; give it a 'task'"),
+    "entries": ('app.conf.beat_schedule = [{"task": "t", "schedule": 5}]', "a dict of entries by name"),
 }
 
 

@@ -11,6 +11,7 @@ from celery_legion.embedded import EmbeddedValkey
 from tests.acceptance.conftest import Shop
 from tests.acceptance.outage import due_between, missing
 from tests.conftest import missing as not_here
+from tests.servers.patience import patient
 from tests.servers.polling import eventually
 from tests.servers.processes import Process
 from tests.servers.rabbitmq import SERVER, RabbitMQ
@@ -18,7 +19,7 @@ from tests.servers.sentinel import NAME, Watched
 
 pytestmark = pytest.mark.e2e
 
-IN_TIME = 2.0 + 2.0
+IN_TIME = patient(2.0 + 2.0)
 """The broker's timeout of the app under test, and two seconds."""
 
 

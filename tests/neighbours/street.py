@@ -63,7 +63,7 @@ NEIGHBOURS = (
         django="django_settings",
         visit=django.django_structlog,
     ),
-    Neighbour(name="redbeat", environment="locks", app="redbeat_beside", visit=locks.redbeat, seconds=40),
+    Neighbour(name="redbeat", environment="locks", app="redbeat_beside", visit=locks.redbeat, seconds=75),
     Neighbour(name="celery-singleton", environment="locks", app="singleton", visit=locks.singleton),
     Neighbour(name="celery-once", environment="locks", app="once", visit=locks.once),
     Neighbour(name="celery-batches", environment="batches", app="batches", visit=locks.batches, seconds=35),
@@ -93,7 +93,7 @@ def named(name: str) -> Neighbour:
     return next(one for one in NEIGHBOURS if one.name == name)
 
 
-def visit(neighbour: Neighbour, keep: Path | None = None) -> Finding:
+def visit(neighbour: Neighbour, keep: Path | None = None, *, brief: bool = False) -> Finding:
     """Make its environment if need be, visit it, and return what was found; an error is something found."""
     began = time.monotonic()
     wrong: list[str] = []
@@ -107,7 +107,7 @@ def visit(neighbour: Neighbour, keep: Path | None = None) -> Finding:
             folder.mkdir(parents=True, exist_ok=True)
             settings = f"tests.neighbours.apps.{neighbour.django}"
             env = {"DJANGO_SETTINGS_MODULE": settings} if neighbour.django else {}
-            with Scene(python, folder, neighbour.app, rabbitmq=neighbour.rabbitmq, **env) as scene:
+            with Scene(python, folder, neighbour.app, rabbitmq=neighbour.rabbitmq, brief=brief, **env) as scene:
                 wrong, notes = scene.wrong, scene.notes
                 neighbour.visit(scene)
     except (NoPostgresError, NoRabbitError) as exc:

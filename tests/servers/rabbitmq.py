@@ -19,6 +19,7 @@ from kombu import Connection
 
 from celery_legion.embedded import die_with_parent
 from celery_legion.errors import LegionError
+from tests.servers.patience import patient
 from tests.servers.polling import eventually
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -110,7 +111,7 @@ class RabbitMQ:
             self._mapper = self._spawn("epmd", "-port", str(self._mapper_port), "-address", "127.0.0.1")
             eventually(lambda: _listens(self._mapper_port), what="the port mapper answers")
         self._process = self._spawn(str(SERVER))
-        deadline = time.monotonic() + READY_WITHIN
+        deadline = time.monotonic() + patient(READY_WITHIN)
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill9()

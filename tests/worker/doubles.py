@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 from celery import Celery
@@ -133,6 +134,7 @@ class FakeConsumer:
         self.blueprint = FakeBlueprint()
         self.pool = FakePool()
         self.connection: Any = None
+        self.conninfo = SimpleNamespace(supports_exchange_type=lambda _: True)
         self.requested: list[Any] = []
 
     def on_task_request(self, request: Any) -> None:

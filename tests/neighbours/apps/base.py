@@ -65,8 +65,8 @@ def add_jobs(app: Celery, legion: Legion) -> None:
     def again(self: Any) -> None:
         seen("again", retries=self.request.retries)
         if not self.request.retries:
-            raise self.retry(countdown=1)
+            raise self.retry(countdown=0.5)
 
     legion.task("tick").every("2s").name("tick")
-    legion.task("again").every("5s").name("again")
-    legion.command("echo neighbourly").every("4s").name("echo")
+    legion.task("again").every("4s").name("again")
+    legion.command("echo neighbourly").every("2s").name("echo")

@@ -23,7 +23,7 @@ def django_celery_beat(scene: Scene) -> None:
     told = re.findall(r"(?:WARNING|ERROR).*(?:django-celery-beat|django_celery_beat|PeriodicTask).*", beat.output)
     scene.expect(len(told) == 1, f"beat speaks {len(told)} times, not once, of rows that nobody schedules")
     scene.expect(not told or re.search(r"\b(2|two)\b", told[0]), f"beat does not say that it is two rows: {told}")
-    scene.commands("list", "list --verbose", "show zoned", "show once", "history", "locks", "inbox", "logs echo")
+    scene.look("list", "show zoned", "show once", "history", "locks", "logs echo")
     scene.quiet(worker)
     scene.quiet(beat)
 
@@ -42,7 +42,7 @@ def django_celery_results(scene: Scene) -> None:
         said = Counter((row["periodic_task_name"], row["status"]) if row else "no row" for row in found)
         scene.expect(set(said) == {(job, "SUCCESS")}, f"rows of {job}: {dict(said)}")
     scene.note(f"{len(rows)} rows")
-    scene.commands("list", "show tick", "history")
+    scene.look("list", "show tick", "history")
     scene.quiet(worker)
 
 

@@ -38,7 +38,7 @@ def sentry(scene: Scene) -> None:
     ends = {run.state.value for run in scene.runs("broken")}
     scene.expect(ends == {"failed"}, f"the broken job is recorded as {sorted(ends)}")
     scene.note(f"check-ins {told}, {sum(traces.values())} transactions")
-    scene.commands("list", "show nightly", "history")
+    scene.look("list", "show nightly")
     scene.quiet(beat)
 
 
@@ -61,7 +61,7 @@ def opentelemetry(scene: Scene) -> None:
             len(ran) == len(scene.starts(name)), f"{name}: {len(ran)} spans for {len(scene.starts(name))} executions"
         )
     scene.note(f"{len(spans)} spans of {len(kinds)} kinds")
-    scene.commands("list", "show tick", "history")
+    scene.look("list", "show tick", "history")
     scene.quiet(worker)
     scene.quiet(beat)
 
@@ -86,7 +86,7 @@ def ddtrace(scene: Scene) -> None:
     for name in (b"celery.run", b"celery.apply"):
         scene.expect(any(name in body for body in spans), f"no span {name.decode()} has reached the agent")
     scene.note(f"{len(spans)} payloads")
-    scene.commands("list", "show again", "history")
+    scene.look("list", "show again", "history")
     scene.quiet(beat)
 
 
@@ -115,7 +115,7 @@ def flower(scene: Scene) -> None:
     except AssertionError:
         scene.expect(False, f"Flower shows {len(runs & succeeded())} of {len(runs)} runs as succeeded")
     scene.note(f"{len(_get(port, '/api/workers') or {})} worker, {len(succeeded())} tasks")
-    scene.commands("list", "show tick", "history")
+    scene.look("list", "show tick", "history")
     scene.quiet(worker)
 
 

@@ -31,6 +31,7 @@ class Broker:
     It wants messages of ``full`` jobs later. ``messages`` says of which jobs there are several a run.
 
     ``workers`` are those that answer, and the queues that they consume; ``asked`` counts how often they were asked.
+    ``counted`` is how many consumers it counts on every queue, None if it does not.
     """
 
     def __init__(self) -> None:
@@ -41,6 +42,7 @@ class Broker:
         self.messages: dict[str, int] = {}
         self.workers = {"w": {"celery"}}
         self.asked = 0
+        self.counted: int | None = None
 
     @property
     def ids(self) -> list[str]:

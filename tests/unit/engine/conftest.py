@@ -43,6 +43,9 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
             made.asked += 1
             return made.workers
 
+        def count_consumers(self, queue: str) -> int | None:
+            return made.counted
+
         def retry_in(self) -> float:
             return max(0.0, self.not_before - self.monotonic())
 

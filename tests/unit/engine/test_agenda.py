@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
+from celery_legion.builder import Builder
 from celery_legion.engine import Engine
 from celery_legion.engine.agenda import Agenda
 from celery_legion.stores.base import Sight
-from tests.unit.engine.bench import MINUTE, START
+from celery_legion.target import Target
+from tests.unit.engine.bench import MINUTE, START, Broker, FakeClock
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,36 @@ def test_one_that_fails_later_fires_until_then(make: Callable[..., Engine], capl
 
     assert [standing.job.name for standing in agenda.take_due(START + 2 * MINUTE, 10)] == ["j"]
     assert "job fickle has no next fire: ZeroDivisionError: no further" in caplog.text
+
+
+@dataclass(frozen=True)
+class Backwards:
+    """A user's trigger that is due for ever, or between milliseconds."""
+
+    step: timedelta
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        return moment + self.step
+
+    def anchored(self, moment: datetime) -> Backwards:
+        return self
+
+
+@pytest.mark.parametrize("step", [timedelta(0), -MINUTE])
+def test_a_trigger_that_never_gets_on_floods_nobody(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, caplog: pytest.LogCaptureFixture, step: timedelta
+) -> None:
+    engine = make()
+    engine.context.registry.add(Builder(Target("t", "schedule.py:1")).name("odd").trigger(Backwards(step)))
+    for _ in range(3):
+        engine.tick()
+        clock.advance(MINUTE)
+
+    assert {dispatch.job for dispatch in broker.sent} == {"j"}
+    assert "next_after has to return a later one" in caplog.text
+
+
+def test_a_fire_between_milliseconds_is_moved_to_a_whole_one() -> None:
+    fire = Agenda().next_after(Backwards(timedelta(microseconds=1)), START)
+
+    assert fire == START + timedelta(milliseconds=1)

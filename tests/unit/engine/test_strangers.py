@@ -90,6 +90,26 @@ def test_workers_that_answer_no_remote_control_are_believed_through_the_store(
     assert "not sent again" not in caplog.text
 
 
+def test_where_the_broker_counts_more_consumers_than_the_store_knows_it_is_not_sent_again(
+    make: Callable[..., Engine], clock: FakeClock, broker: Broker, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.workers, broker.counted = {}, 2
+    engine = make()
+    lose(engine, clock, store)
+    idle(store, remote=False)
+    clock.advance(LEASE)
+    look(engine, clock)
+    assert len(broker.sent) == 1
+    assert "queue celery has 2 consumers, of which 1 are workers with Legion(app), and another may" in caplog.text
+
+    broker.counted = 1
+    idle(store, remote=False)
+    clock.advance(10 * MINUTE)
+    idle(store, remote=False)
+    look(engine, clock)
+    assert len(broker.sent) == 2
+
+
 @pytest.mark.parametrize(
     ("answering", "other"),
     [

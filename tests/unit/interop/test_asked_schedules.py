@@ -10,10 +10,12 @@ import pytest
 from celery import Celery
 from celery.schedules import BaseSchedule, crontab, schedstate, schedule, solar
 
+from celery_legion import Legion
 from celery_legion.celery_schedule import IDLE, LONGEST, SHORTEST, UNSAID, AskedSchedule, CelerySchedule
+from celery_legion.errors import InvalidJobError
 from celery_legion.interop import celery_schedule, to_trigger
 from celery_legion.job import Action, Job
-from celery_legion.triggers import Cron, Interval, TriggerError
+from celery_legion.triggers import Cron, Interval, Restricted, TriggerError, Union
 from celery_legion.triggers.words import describe
 
 LAST = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -21,7 +23,7 @@ LAST = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
 @pytest.fixture
 def app() -> Celery:
-    made = Celery("asked", set_as_current=False)
+    made = Celery("asked", broker="redis://localhost:6379/0", set_as_current=False)
     made.conf.timezone = "Europe/Berlin"
     return made
 
@@ -230,3 +232,27 @@ def test_what_it_is_known_by_is_the_same_in_every_process_and_state() -> None:
 def test_a_relative_schedule_of_no_span_is_refused(app: Celery) -> None:
     with pytest.raises(TriggerError):
         to_trigger(schedule(0, relative=True), app)
+
+
+def test_a_crontab_of_django_celery_beat_is_known_ahead_in_its_zone(app: Celery) -> None:
+    def is_due(self: Any, last_run_at: datetime) -> Any:
+        return crontab.is_due(self, last_run_at.astimezone(self.tz))
+
+    kind = type("TzAwareCrontab", (crontab,), {"__module__": "django_celery_beat.tzcrontab", "is_due": is_due})
+    written = kind(minute=0, hour=3)
+    written.tz = ZoneInfo("Asia/Tokyo")
+
+    assert to_trigger(written, app)[0] == Cron("0 3 * * *", "Asia/Tokyo", days="and")
+
+
+def test_one_that_is_asked_can_neither_be_restricted_nor_joined(app: Celery) -> None:
+    trigger = to_trigger(Own((True, 5)), app)[0]
+
+    with pytest.raises(TriggerError, match="when"):
+        Restricted(trigger, frozenset({0}))
+    with pytest.raises(TriggerError, match="when"):
+        Union(Interval(timedelta(seconds=5)), trigger)
+    legion = Legion(app)
+    legion.task("t").name("job").trigger(Own((True, 5))).mondays()
+    with pytest.raises(InvalidJobError, match="decides when it is asked"):
+        legion.jobs
