@@ -2,7 +2,8 @@
 # A custom header is kept by a retry, unless the message also has a header named "headers" that is a dict: then the retry
 # sends only what is in that dict, and every header beside it is gone. Tracers put such a dict there.
 #
-# Celery 5.7.0, no broker needed: the message of the retry is taken from the memory transport.
+# Celery 5.7.0. No broker or worker is needed: what Task.retry sends is built by Task.signature_from_request, which is
+# asked here for a request that has the message's headers, as a worker makes it.
 # Exit 0: it behaves so. Exit 1: it behaves differently now.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -99,7 +99,7 @@ def line(finding: Finding) -> str:
     """Return a visit's line, and one for each thing that is wrong."""
     verdict = "WRONG" if finding.wrong else "left out" if finding.absent else "right"
     head = f"{verdict:9}{finding.name:24}{finding.seconds:>5.0f} s  "
-    said = "; ".join(finding.notes) or finding.absent
+    said = "; ".join(finding.notes).replace("; \n", "\n") or finding.absent
     return "\n".join((head + said, *(f"         - {one}" for one in finding.wrong)))
 
 
