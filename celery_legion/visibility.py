@@ -15,7 +15,7 @@ HEARTBEAT = 120.0
 """Celery's ``broker_heartbeat`` in seconds, where it is not set."""
 
 LONGEST = timedelta(days=30)
-"""What is longer is taken for this: a store must count it, and remember ended runs for twice as long."""
+"""What is longer is taken for never: a job must not wait so long for a message that a dead worker had."""
 
 OPTION = "visibility_timeout"
 
@@ -57,9 +57,8 @@ def visibility_of(app: Any) -> Visibility:
     if seconds is None:
         return Visibility(usual, f"{option} {value!r} is no number of seconds; it is taken for {usual}")
     if seconds > LONGEST.total_seconds():
-        return Visibility(
-            LONGEST, f"{option} {value!r} is longer than runs are known; it is taken for {LONGEST.days} days"
-        )
+        problem = f"{option} {value!r} is longer than {LONGEST.days} days; what a dead worker had is taken for lost"
+        return Visibility(NEVER, problem)
     # Kombu delivers again at once what it hides for less than no time.
     return Visibility(timedelta(seconds=max(0.0, seconds)))
 

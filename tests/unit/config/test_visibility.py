@@ -13,7 +13,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from celery_legion.config import Config
 from celery_legion.context import Context
 from celery_legion.stores.base import RunStore
-from celery_legion.visibility import BY_CONNECTION, LONGEST, TRANSPORTS, unrenewed, visibility_of
+from celery_legion.visibility import BY_CONNECTION, NEVER, TRANSPORTS, unrenewed, visibility_of
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.gate import Gate
 
@@ -66,29 +66,28 @@ def test_a_dead_connection_is_found_out_within_two_heartbeats(heartbeat: float |
 
 
 @pytest.mark.parametrize(
-    ("value", "span"),
+    ("value", "span", "said"),
     [
-        (float("inf"), LONGEST),
-        ("inf", LONGEST),
-        (10**12, LONGEST),
-        (10**400, LONGEST),
-        (float("nan"), timedelta(hours=1)),
-        ("an hour", timedelta(hours=1)),
-        ([5], timedelta(hours=1)),
-        (0, timedelta(0)),
-        (-5, timedelta(0)),
-        (float("-inf"), timedelta(0)),
+        (float("inf"), NEVER, True),
+        ("inf", NEVER, True),
+        (10**12, NEVER, True),
+        (10**400, NEVER, True),
+        (float("nan"), timedelta(hours=1), True),
+        ("an hour", timedelta(hours=1), True),
+        ([5], timedelta(hours=1), True),
+        (0, timedelta(0), False),
+        (-5, timedelta(0), False),
+        (float("-inf"), timedelta(0), False),
     ],
 )
 def test_a_number_without_bound_ends_no_worker_and_is_said(
-    value: Any, span: timedelta, caplog: pytest.LogCaptureFixture
+    value: Any, span: timedelta, said: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = app("redis://h/0", visibility_timeout=value)
     found = visibility_of(made)
     assert found.span == span
     with caplog.at_level(logging.WARNING):
         Gate(Context(made), cast(RunStore, None), BegunRuns())
-    said = span in (LONGEST, timedelta(hours=1))
     assert (found.problem is not None) is ("visibility_timeout" in caplog.text) is said
     assert Config.of(made).dedup_age == max(timedelta(days=1), 2 * span)
 
