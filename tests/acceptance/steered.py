@@ -45,7 +45,7 @@ def restock(*args: object, **kwargs: object) -> None:
 
 def talk() -> None:
     """Say something every tenth of a second, as long as the file of that name is there."""
-    for number in range(200):
+    for number in range(600):
         print(f"line {number}")
         time.sleep(0.1)
         if os.path.exists(env["LEGION_TEST_ENOUGH"]):

@@ -16,7 +16,18 @@ from celery_legion.context import Context
 from celery_legion.errors import StoreUnavailableError
 from celery_legion.header import Header
 from celery_legion.run import Kind, Record, State
-from celery_legion.stores.base import Admission, Answer, Kept, Outcome, Renewal, Retention, Store, Ticket, WorkerInfo
+from celery_legion.stores.base import (
+    Admission,
+    Answer,
+    Kept,
+    Lead,
+    Outcome,
+    Renewal,
+    Retention,
+    Store,
+    Ticket,
+    WorkerInfo,
+)
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.gate import Gate
 from celery_legion.worker.recorder import Recorder
@@ -58,6 +69,10 @@ class FakeStore:
     def _speak(self) -> None:
         if self.silent:
             raise StoreUnavailableError("fake://", "it is away")
+
+    def schedulers(self) -> list[Lead]:
+        self._speak()
+        return []
 
     def begin(self, ticket: Ticket) -> Answer:
         self.tickets.append(ticket)

@@ -53,7 +53,7 @@ def renew(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
         if lease is not None:
             bench.app.conf.legion_run_lease = lease.total_seconds()
         consumer: Any = bench.consumer
-        consumer.connection = SimpleNamespace(connected=True)
+        consumer.connection = SimpleNamespace(_connection=object())
         consumer.task_consumer = object()
         consumer.pool = SimpleNamespace(num_processes=2)
         consumer.task_buckets = {}
