@@ -87,7 +87,7 @@ faults: $(VENV)/.faults  ## Break everything on purpose, in about twenty minutes
 	@$(BIN)/python -m tests.faults $(if $(FULL),--full) --seed $(or $(SEED),1) $(ONLY)
 
 # For example: make neighbours ONLY="ddtrace celery-once"
-neighbours: $(VENV)/.dev  ## Run a small app beside each package that Celery users have, in environments of their own, in about ten minutes.
+neighbours: $(VENV)/.dev servers  ## Run a small app beside each package that Celery users have, in environments of their own, in about ten minutes.
 	@LEGION_TEST_PATIENCE=2 $(BIN)/python -m tests.neighbours $(ONLY)
 
 docs: $(VENV)/.dev  ## Run every command in a terminal and write docs/commands.md (needs tmux).
