@@ -44,7 +44,7 @@ INTO = timedelta(minutes=5)
 RUN_UP = timedelta(milliseconds=300)
 """How long before a quarter of an hour the clock begins to run at its own pace."""
 
-PATIENCE = 2.0
+PATIENCE = 10.0
 """Real seconds after which a message that has not come is waited for no longer."""
 
 WATCHED = 4.0
