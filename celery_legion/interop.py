@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from datetime import timedelta
 from functools import lru_cache
@@ -185,7 +186,10 @@ def job_of_entry(
 
 def broken_job(name: str, entry: Any, problem: str) -> Job:
     """Return the job of an entry that is none, for the lists to show it with its *problem*."""
-    task = entry.get("task") if isinstance(entry, Mapping) else None
+    task = None
+    # A mapping of a user's class may fail at whatever it is asked.
+    with suppress(Exception):
+        task = entry.get("task") if isinstance(entry, Mapping) else None
     return Job(
         name=name,
         action=_action(task if isinstance(task, str) and task else "?"),
