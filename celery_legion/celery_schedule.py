@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import sha1
 from math import isfinite
 from typing import Any
@@ -159,15 +160,23 @@ class AskedSchedule(Asked):
         Raises:
             TypeError: It returns no pair of a truth and seconds.
         """
-        schedule = self.schedule
-        zone = getattr(schedule, "tz", None) or UTC
-        said = self._is_due(last_run.astimezone(zone))
+        said = self._is_due(last_run.astimezone(self._zone()))
         try:
             due, seconds = said
         except (TypeError, ValueError):
             raise TypeError(f"is_due() returned {said!r} and not whether it is due and the seconds to wait") from None
         due = bool(due)
         return Answer(due, _wait(seconds, due))
+
+    def _zone(self) -> tzinfo:
+        """Return the schedule's zone, else its app's: what a user's class calls so may be anything."""
+        with suppress(Exception):
+            if isinstance(zone := self.schedule.tz, tzinfo):
+                return zone
+        with suppress(Exception):
+            if isinstance(zone := self.schedule.app.timezone, tzinfo):
+                return zone
+        return UTC
 
     def _is_due(self, last: datetime) -> Any:
         schedule = self.schedule

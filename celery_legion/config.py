@@ -236,8 +236,9 @@ def _find_store(app: Any) -> str:
 
 
 def _scheme(url: str) -> str:
-    """The scheme of a URL, also of one that cannot be read."""
-    return url.partition("://")[0].lower()
+    """The scheme of a URL, also of one that cannot be read; empty for a host's name, which AMQP's may be."""
+    scheme, mark, _ = url.partition("://")
+    return scheme.lower() if mark else ""
 
 
 def _urls(broker: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from datetime import timedelta
 from functools import lru_cache
@@ -13,6 +14,7 @@ from celery.schedules import BaseSchedule, crontab, maybe_schedule, schedule
 
 from celery_legion.celery_schedule import AskedSchedule, CelerySchedule, TriggerSchedule, decides_by_asking
 from celery_legion.config import app_timezone
+from celery_legion.control import error_in_line
 from celery_legion.errors import InvalidJobError, did_you_mean
 from celery_legion.job import DEFAULT_POLICY, NOTHING, Action, Job, Policy, Source
 from celery_legion.triggers import Cron, Interval, Trigger, TriggerError
@@ -160,12 +162,14 @@ def job_of_entry(
         trigger, made = to_trigger(entry.get("schedule"), app, bool(entry.get("relative")))
     except Exception as exc:
         # A schedule may be of a user's class.
-        problem = str(exc) if isinstance(exc, (TriggerError, TypeError, ValueError)) else f"{type(exc).__name__}: {exc}"
+        plain = isinstance(exc, TriggerError) or type(exc) in (TypeError, ValueError)
+        problem = str(exc) if plain else error_in_line(exc)
         raise InvalidJobError(name, f"its beat_schedule entry has no schedule that works: {problem}") from exc
     try:
         options = _options(options, {} if shared is None else shared)
     except Exception as exc:
-        raise InvalidJobError(name, f"its beat_schedule entry has options that cannot be copied: {exc}") from exc
+        problem = f"its beat_schedule entry has options that cannot be copied: {error_in_line(exc)}"
+        raise InvalidJobError(name, problem) from exc
     return Job(
         name=name,
         action=_action(task),
@@ -182,7 +186,10 @@ def job_of_entry(
 
 def broken_job(name: str, entry: Any, problem: str) -> Job:
     """Return the job of an entry that is none, for the lists to show it with its *problem*."""
-    task = entry.get("task") if isinstance(entry, Mapping) else None
+    task = None
+    # A mapping of a user's class may fail at whatever it is asked.
+    with suppress(Exception):
+        task = entry.get("task") if isinstance(entry, Mapping) else None
     return Job(
         name=name,
         action=_action(task if isinstance(task, str) and task else "?"),

@@ -14,6 +14,7 @@ from celery.backends.base import DisabledBackend
 from celery.schedules import crontab
 
 from celery_legion.config import Config, cron_deadline
+from celery_legion.control import error_in_line
 from celery_legion.errors import ConfigurationError, DuplicateJobError, InvalidJobError, LegionError, UnknownJobError
 from celery_legion.hook import NAMES, NO_HOOKS, Hooks, hook_name
 from celery_legion.interop import Shared, broken_job, job_of_entry
@@ -236,7 +237,7 @@ class Registry:
                 jobs[name] = broken_job(name, entry, exc.problem)
             except Exception as exc:
                 # Beat leaves out an entry that it cannot read, whatever is in it, and runs the others.
-                problem = f"its beat_schedule entry cannot be read ({type(exc).__name__}: {exc})"
+                problem = f"its beat_schedule entry cannot be read ({error_in_line(exc)})"
                 jobs[name] = broken_job(name, entry, problem)
         return jobs
 

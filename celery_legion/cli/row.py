@@ -12,6 +12,7 @@ from celery_legion.cli.fires import due_and_next, needs_anchor, next_fire, remem
 from celery_legion.cli.render import took
 from celery_legion.clock import MILLISECOND, isoformat
 from celery_legion.context import Context
+from celery_legion.control import error_in_line
 from celery_legion.job import Job
 from celery_legion.run import Reason, Record, State
 from celery_legion.stores.base import JobState, Lead, Lock, Pause, WorkerInfo
@@ -223,7 +224,7 @@ def read_rows(context: Context, jobs: Iterable[Job], now: datetime) -> list[Row]
                 due, following = due_and_next(job, state, now, next_after)
             except Exception as exc:
                 # A trigger may be a user's; the other rows have nothing to do with it.
-                problem = str(exc) if isinstance(exc, TriggerError) else f"{type(exc).__name__}: {exc}"
+                problem = str(exc) if isinstance(exc, TriggerError) else error_in_line(exc)
         rows.append(
             Row(
                 job=job,

@@ -9,6 +9,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 
 from celery_legion.clock import to_ms
+from celery_legion.control import error_in_line, in_line
 from celery_legion.engine.asking import Asking
 from celery_legion.job import Job
 from celery_legion.stores.base import Sight
@@ -109,7 +110,7 @@ class Agenda:
         except Exception as exc:
             standing.fire = None
             self.broken[standing.job.name] = _told(exc)
-            logger.error("job %s has no next fire: %s", standing.job.name, self.broken[standing.job.name])
+            logger.error("job %s has no next fire: %s", in_line(standing.job.name), self.broken[standing.job.name])
         if standing.fire is not None:
             heappush(self._heap, (to_ms(standing.fire), next(self._order), standing))
 
@@ -135,4 +136,4 @@ def _later(fire: datetime | None, moment: datetime) -> datetime | None:
 
 
 def _told(exc: Exception) -> str:
-    return str(exc) if isinstance(exc, TriggerError) else f"{type(exc).__name__}: {exc}"
+    return in_line(exc) if isinstance(exc, TriggerError) else error_in_line(exc)

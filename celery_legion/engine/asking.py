@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from celery_legion.clock import MILLISECOND, from_ms, to_ms
+from celery_legion.control import error_in_line, in_line
 from celery_legion.stores.base import Sight
 from celery_legion.triggers.asked import Asked
 
@@ -89,18 +90,18 @@ class Asking:
         return mark + MILLISECOND if said.owed else max(mark + MILLISECOND, said.again)
 
     def _complain(self, name: str, said: Said, exc: Exception) -> None:
-        problem = f"{type(exc).__name__}: {exc}"
+        problem = error_in_line(exc)
         if problem != said.problem:
             said.problem = problem
             text = "the schedule of job %s cannot say whether it is due (%s); it is asked again each %.0f s"
-            logger.error(text, name, problem, AFTER_FAILURE.total_seconds())
+            logger.error(text, in_line(name), problem, AFTER_FAILURE.total_seconds())
             logger.debug("where it went wrong", exc_info=exc)
 
     def _time(self, name: str, said: Said, took: float) -> None:
         if took > SLOW and not said.slow:
             said.slow = True
             text = "the schedule of job %s took %.1f s to say whether it is due; no job is sent meanwhile"
-            logger.warning(text, name, took)
+            logger.warning(text, in_line(name), took)
 
 
 def _read(note: str, trigger: Asked) -> datetime | None:

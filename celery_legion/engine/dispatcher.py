@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from celery_legion.clock import MILLISECOND, from_ms
 from celery_legion.context import Context
-from celery_legion.control import in_line
+from celery_legion.control import error_in_line, in_line
 from celery_legion.engine.agenda import Agenda, Standing
 from celery_legion.engine.claims import Asked, Claims
 from celery_legion.engine.debts import Debts
@@ -105,7 +105,7 @@ class Dispatcher:
         self.planning.pauses = self.context.store.pauses()
         self.agenda.load(enabled, sights)
         for name, problem in self.agenda.broken.items():
-            logger.error("job %s has no next fire: %s", name, problem)
+            logger.error("job %s has no next fire: %s", in_line(name), problem)
 
     def tell_problems(self, jobs: Mapping[str, Job]) -> None:
         """Log, once for each, which jobs are written wrongly and left out."""
@@ -121,9 +121,8 @@ class Dispatcher:
             try:
                 print_ = trigger_print(job.trigger)
             except Exception as exc:
-                logger.error(
-                    "job %s is left out: its trigger cannot be shown (%s: %s)", job.name, type(exc).__name__, exc
-                )
+                text = "job %s is left out: its trigger cannot be shown (%s)"
+                logger.error(text, in_line(job.name), error_in_line(exc))
                 continue
             yield job.name, print_
 
@@ -244,7 +243,7 @@ class Dispatcher:
             except Exception as exc:
                 # Whatever it is that this one trips over, due fires and other pushes must not wait for it.
                 logger.exception("push %s cannot be handled", in_line(request.id))
-                refused.append((request.id, f"{type(exc).__name__}: {exc}"))
+                refused.append((request.id, error_in_line(exc)))
             if self._is_slow(began):
                 claimed += self._claim_pushed(asked, now, epoch)
                 asked, began = [], self.context.clock.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from celery_legion.url import safe_url
@@ -25,7 +25,7 @@ def broker_warnings(app: Any) -> list[str]:
 def _urls(app: Any) -> list[str]:
     broker = app.conf.broker_write_url or "amqp://"
     texts = broker.split(";") if isinstance(broker, str) else broker
-    return [str(text).strip() for text in texts]
+    return [url for text in texts if (url := str(text).strip())]
 
 
 def _without_user(url: str) -> str:
@@ -42,11 +42,15 @@ class Servers:
 
     def __init__(self, app: Any) -> None:
         connection = app.connection_for_write()
-        urls = [str(url) for url in connection.alt]
+        # A semicolon at an end names no other server.
+        urls = [url for url in map(str.strip, map(str, connection.alt)) if url]
         self._whole = ", ".join(map(safe_url, urls)) or str(connection.as_uri())
         self.sentinels = len(urls) or 1 if connection.transport_cls == SENTINEL else 0
         self._urls: list[str] = [] if self.sentinels or len(urls) < 2 else urls
-        self._cycle: Iterator[str] = connection.cycle if self._urls else iter(())
+        self._strategy: Callable[[list[str]], Iterable[str]] = connection.failover_strategy if self._urls else iter
+        self._cycle = self._begin()
+        # The first one is what is tried first.
+        next(self._cycle, None)
         self.current: str | None = self._urls[0] if self._urls else None
         """The URL to connect to, None for the one that the app has."""
 
@@ -62,8 +66,17 @@ class Servers:
 
     def turn(self) -> None:
         """Go on to the next one."""
-        if self._urls:
-            self.current = next(self._cycle)
+        if not self._urls:
+            return
+        following = next(self._cycle, None)
+        if following is None:
+            # A strategy of the user's may come to an end.
+            self._cycle = self._begin()
+            following = next(self._cycle, self._urls[0])
+        self.current = following
+
+    def _begin(self) -> Iterator[str]:
+        return iter(self._strategy(list(self._urls)))
 
     @property
     def name(self) -> str:

@@ -23,6 +23,9 @@ from celery_legion.triggers.union import Union
 
 MIDNIGHT = "At 00:00"
 DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+LONGEST = timedelta(days=700_000)
+"""What humanize has words for: it counts back from now, and the calendar begins with the year 1."""
+
 SETS = {frozenset(range(5)): "weekdays", frozenset({5, 6}): "weekends", frozenset(range(7)): "every day"}
 
 
@@ -79,6 +82,8 @@ def _restricted(trigger: Restricted) -> str:
 
 
 def _span(span: timedelta) -> str:
+    if span > LONGEST:
+        return f"{span.days} days"
     text = precisedelta(span, minimum_unit="milliseconds", suppress=("years", "months"), format="%d")
     # "every hour" reads better than "every 1 hour"; "1 hour and 30 minutes" needs its number.
     number, _, unit = text.partition(" ")

@@ -19,6 +19,7 @@ from io import BytesIO
 from pathlib import PurePath
 from zoneinfo import ZoneInfo, available_timezones
 
+from celery_legion.control import error_in_line
 from celery_legion.triggers.errors import TriggerError
 
 FIXED = re.compile(r"UTC([+-])(\d\d):([0-5]\d)(?::([0-5]\d))?")
@@ -72,12 +73,9 @@ def find_zone(name: str) -> ZoneInfo | None:
 
 
 def _name(zone: tzinfo) -> str:
-    for attribute in ("key", "zone"):
-        name = getattr(zone, attribute, None)
-        if isinstance(name, str) and _is_iana(name):
-            return name
-    if str(zone) == "UTC":
-        return "UTC"
+    said = _said_name(zone)
+    if said is not None and (zone is UTC or zone is ZoneInfo(said)):
+        return said
     if type(zone).__name__ == "LocalTimezone":
         return _local_name()
 
@@ -89,16 +87,36 @@ def _name(zone: tzinfo) -> str:
     try:
         changes = _changes(offset)
     except Exception as exc:
-        fault = f"cannot say its offsets ({type(exc).__name__}: {exc})"
-        raise TriggerError(f"time zone {zone!r}", fault, "use a ZoneInfo such as ZoneInfo('Europe/Berlin')") from exc
+        fault = f"cannot say its offsets ({error_in_line(exc)})"
+        raise TriggerError(
+            f"time zone {_shown(repr, zone)}", fault, "use a ZoneInfo such as ZoneInfo('Europe/Berlin')"
+        ) from exc
     file = getattr(zone, "_filename", None)
-    if isinstance(file, str) and (iana := _in_path(file)) is not None and _agrees(ZoneInfo(iana), changes):
-        return iana
-    text = repr(zone)
-    if " at 0x" in text or not text.isprintable() or len(text) > 60:
+    for iana in (said, _in_path(file) if isinstance(file, str) else None):
+        # A fixed offset may be called "UTC" by whoever made it.
+        if iana is not None and _agrees(ZoneInfo(iana), changes):
+            return iana
+    text = _shown(repr, zone)
+    if not text or " at 0x" in text or not text.isprintable() or len(text) > 60:
         text = type(zone).__qualname__
     # Two objects that call themselves the same may differ.
     return _keep(f"{text} {sha1(repr(changes).encode(), usedforsecurity=False).hexdigest()[:6]}", changes)
+
+
+def _said_name(zone: tzinfo) -> str | None:
+    """Return the IANA name that an object says it has."""
+    for attribute in ("key", "zone"):
+        name = getattr(zone, attribute, None)
+        if isinstance(name, str) and _is_iana(name):
+            return name
+    return "UTC" if _shown(str, zone) == "UTC" else None
+
+
+def _shown(show: Callable[[object], str], zone: tzinfo) -> str:
+    try:
+        return show(zone)
+    except Exception:
+        return ""
 
 
 def _local_name() -> str:

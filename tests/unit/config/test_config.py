@@ -154,6 +154,12 @@ def test_a_broker_of_several_servers_names_no_store(broker: Any) -> None:
     assert "server" in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["redis", "memory"])
+def test_a_broker_that_is_named_by_its_host_is_no_store(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="neither broker_url nor result_backend"):
+        config(broker=host)
+
+
 def test_a_broker_over_tls_makes_a_store_over_tls() -> None:
     made = config(broker_use_ssl={"ssl_cert_reqs": ssl.CERT_NONE, "ssl_ca_certs": "/ca.pem"})
 

@@ -46,6 +46,36 @@ def test_one_that_fails_at_once_is_left_out_and_the_others_are_not(make: Callabl
     assert [standing.job.name for standing in agenda.take_due(START + MINUTE, 10)] == ["j"]
 
 
+class MuteError(Exception):
+    """Says nothing, not even when it is asked."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@dataclass(frozen=True)
+class Raising(Fickle):
+    error: Exception
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [MuteError(), ValueError("a\nCRITICAL all is lost\x1b[2J" + "!" * 10_000)])
+def test_what_a_trigger_raises_is_told_in_one_line_whatever_it_is(
+    make: Callable[..., Engine], error: Exception
+) -> None:
+    sound = make().context.registry.jobs["j"]
+    agenda = Agenda()
+    agenda.load([replace(sound, trigger=Raising(START, error))], {"j": Sight(mark=START, anchor=START)})
+
+    told = agenda.broken["j"]
+    assert told.startswith(type(error).__name__)
+    assert "\n" not in told
+    assert "\x1b" not in told
+    assert len(told) < 3000
+
+
 def test_one_that_fails_later_fires_until_then(make: Callable[..., Engine], caplog: pytest.LogCaptureFixture) -> None:
     agenda = loaded(make, START)
     for standing in agenda.take_due(START + MINUTE, 10):

@@ -108,7 +108,14 @@ def test_missed_moments_are_not_made_up_for(make: Callable[..., Engine], clock: 
     assert len(broker.sent) == 1
 
 
-@pytest.mark.parametrize("said", [OSError("the database is away"), "tomorrow", None])
+class SilentError(Exception):
+    """Says nothing, not even when it is asked."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("said", [OSError("the database is away"), "tomorrow", None, SilentError()])
 def test_one_that_cannot_say_is_told_once_and_asked_again_while_others_run(
     make: Callable[..., Engine], clock: FakeClock, broker: Broker, caplog: pytest.LogCaptureFixture, said: Any
 ) -> None:
@@ -128,6 +135,21 @@ def test_one_that_cannot_say_is_told_once_and_asked_again_while_others_run(
     well = True
     run(engine, clock, 2 * MINUTE)
     assert [dispatch.job for dispatch in broker.sent].count("odd") == 1
+
+
+def test_what_a_schedule_raises_forges_no_line_of_the_log(
+    make: Callable[..., Engine], clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def tell(last: datetime) -> Any:
+        raise ValueError("away\nCRITICAL all is lost\x1b[2J" + "!" * 10_000)
+
+    run(make(j=entry(60), **{"odd\nINFO": entry(Teller(tell))}), clock, 5 * SECOND)
+
+    told = [text for record in caplog.records if "odd" in (text := record.getMessage())]
+    assert len(told) == 1
+    assert "\n" not in told[0]
+    assert "\x1b" not in told[0]
+    assert len(told[0]) < 3000
 
 
 def test_a_takeover_does_not_fire_again_what_is_due_once(

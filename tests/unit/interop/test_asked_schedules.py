@@ -187,6 +187,24 @@ def test_it_is_asked_itself_with_its_last_run_in_its_zone(app: Celery) -> None:
     assert written.asked[0].tzinfo == ZoneInfo("Europe/Berlin")
 
 
+class NamedZone(Own):
+    tz = "Asia/Tokyo"
+
+
+class NoZone(Own):
+    @property
+    def tz(self) -> Any:
+        raise OSError("the database is away")
+
+
+@pytest.mark.parametrize("kind", [NamedZone, NoZone])
+def test_what_a_class_calls_its_zone_and_is_none_keeps_nobody_from_asking(app: Celery, kind: type[Own]) -> None:
+    written = kind((True, 5))
+
+    assert to_trigger(written, app)[0].ask(LAST).due
+    assert written.asked[0].tzinfo == ZoneInfo("Europe/Berlin")
+
+
 class EstimateOnly(BaseSchedule):
     """Beat cannot ask it; its estimate is enough."""
 

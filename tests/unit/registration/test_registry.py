@@ -68,6 +68,13 @@ class Unready(schedule):
         raise KeyError("no app")
 
 
+class Unreadable(dict[str, Any]):
+    """An entry that is read when it is asked."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        raise OSError("the database is away")
+
+
 @pytest.mark.parametrize(
     ("entry", "hint"),
     [
@@ -85,6 +92,7 @@ class Unready(schedule):
         ("t", "is a str"),
         (None, "is a NoneType"),
         ({}, "names no task"),
+        (Unreadable(task="t", schedule=5), "the database is away"),
     ],
 )
 def test_an_entry_that_is_written_wrongly_keeps_its_place_with_its_problem_and_the_others_stay(

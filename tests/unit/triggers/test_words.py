@@ -51,6 +51,7 @@ EVENING = datetime(2026, 12, 1, 18, tzinfo=UTC)
         (Interval(timedelta(hours=1)), "every hour"),
         (Interval(timedelta(milliseconds=250)), "every 250 milliseconds"),
         (Interval(timedelta(days=400)), "every 400 days"),
+        (Interval(timedelta(seconds=10**12)), "every 11574074 days"),
         (Once(EVENING), "once at 2026-12-01 18:00 UTC"),
         (Once(EVENING + timedelta(seconds=5)), "once at 2026-12-01 18:00:05 UTC"),
         (Union(Cron("@hourly"), Once(EVENING)), "every hour and once at 2026-12-01 18:00 UTC"),

@@ -36,6 +36,23 @@ class Fixed(tzinfo):
         return timedelta(0)
 
 
+class Misnamed(Fixed):
+    """A fixed offset that calls itself by a place, and cannot be shown."""
+
+    key = "Europe/Berlin"
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+    __repr__ = __str__
+
+
+class Kathmandu(Fixed):
+    """A zone of another library, called as IANA calls it."""
+
+    zone = "Asia/Kathmandu"
+
+
 class Mute(tzinfo):
     """A zone that cannot say its offset."""
 
@@ -63,6 +80,10 @@ def nameless() -> ZoneInfo:
         (tz.tzoffset("MSK", 10800), "UTC+03:00"),
         (tz.tzoffset(None, 10805), "UTC+03:00:05"),
         (Fixed(), "UTC+05:45"),
+        (Misnamed(), "UTC+05:45"),
+        (timezone(timedelta(hours=2), "UTC"), "UTC+02:00"),
+        (ZoneInfo.no_cache("Asia/Tokyo"), "Asia/Tokyo"),
+        (Kathmandu(), "Asia/Kathmandu"),
         (nameless(), "UTC+02:00"),
         (ZoneInfo("Europe/Berlin"), "Europe/Berlin"),
         (tz.gettz("Europe/Berlin"), "Europe/Berlin"),
