@@ -70,7 +70,7 @@ def standing(row: Row, board: Board) -> Standing:
     if found is None:
         last = row.state.last
         unheard = last is not None and last.reason == Reason.UNWATCHED
-        return held or (Standing("sent", "nobody reports its end") if unheard else Standing("idle"))
+        return held or (Standing("sent", "and nobody reports its end") if unheard else Standing("idle"))
     if held is not None and held.word in {"paused", "disabled"}:
         return Standing(found.word, f"{found.detail}; {held.word}")
     return found
