@@ -209,7 +209,7 @@ def _why_queued(waiting: Record, row: Row, board: Board) -> str:
         return f"claimed for {for_} and not known to be sent: is the broker away?"
     queue = board.queue_of(row.job)
     if not board.workers:
-        return f"queued for {for_}: no worker with Legion(app) is running"
+        return f"queued for {for_}: no worker with Legion(app) is running, and one without it reports nothing"
     if queue is not None and queue not in board.queues:
         return f"queued for {for_}: no worker with Legion(app) consumes queue {queue!r}"
     return f"queued for {for_}: the workers are busy with other runs, or have not come to it yet"
