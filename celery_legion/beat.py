@@ -192,8 +192,9 @@ class Scheduler(beat.Scheduler):
         try:
             config = self.context.config
             return f"    . store -> {safe_url(config.store_url)}\n    . prefix -> {config.key_prefix}"
-        except Exception as exc:
-            return f"    . store -> {exc}"
+        except Exception:
+            # Why is logged where the service starts, right below.
+            return "    . store -> none, see the error below"
 
 
 @signals.beat_init.connect

@@ -78,8 +78,8 @@ def mistaken_state(worker: Any, argv: Sequence[str]) -> str | None:
     name = OURS if "legion" in file else file
     return (
         f"a worker's -S is its state file, so this worker writes a file {in_line(file)!r} and takes no scheduler from "
-        f"it: delete the file, and start `celery {app} worker -B --scheduler {name}`, or a beat beside the worker: "
-        f"`celery {app} beat -S {name}`"
+        f"it: delete {in_line(file)}*, and start `celery {app} worker -B --scheduler {name}`, or a beat beside the "
+        f"worker: `celery {app} beat -S {name}`"
     )
 
 

@@ -26,14 +26,12 @@ class NoBrokerError(LegionError, ConnectionError):
     exit_code = 3
 
     def __init__(self, broker: str, cause: str) -> None:
+        """*cause* goes on from the broker's name, and says what to do."""
         super().__init__(broker, cause)
         self.broker, self.cause = broker, cause
 
     def __str__(self) -> str:
-        return (
-            f"the app's broker {self.broker} does not answer ({self.cause}); "
-            "start it, or use a Valkey of dev's own with --embedded"
-        )
+        return f"the app's broker {self.broker} {self.cause}, or use a Valkey of dev's own with --embedded"
 
 
 @contextmanager
@@ -68,7 +66,7 @@ def check(app: Any) -> str:
     url = app.conf.broker_write_url
     shown = safe_url(url) if isinstance(url, str) else safe_url(connection.as_uri())
     if connection.transport_cls == "memory":
-        raise NoBrokerError(shown, "it is no broker for several processes")
+        raise NoBrokerError(shown, "is seen by one process only: name a server as its broker")
     problems = [f"nothing within {ANSWERS_WITHIN:g} s"]
 
     def ask() -> None:
@@ -85,6 +83,6 @@ def check(app: Any) -> str:
     asking.start()
     asking.join(ANSWERS_WITHIN)
     if problems:
-        raise NoBrokerError(shown, problems[0])
+        raise NoBrokerError(shown, f"does not answer ({problems[0]}); start it")
     connection.release()
     return shown

@@ -70,7 +70,7 @@ def standing(row: Row, board: Board) -> Standing:
     if found is None:
         last = row.state.last
         unheard = last is not None and last.reason == Reason.UNWATCHED
-        return held or (Standing("sent", "nobody reports its end") if unheard else Standing("idle"))
+        return held or (Standing("sent", "and nobody reports its end") if unheard else Standing("idle"))
     if held is not None and held.word in {"paused", "disabled"}:
         return Standing(found.word, f"{found.detail}; {held.word}")
     return found
@@ -209,7 +209,7 @@ def _why_queued(waiting: Record, row: Row, board: Board) -> str:
         return f"claimed for {for_} and not known to be sent: is the broker away?"
     queue = board.queue_of(row.job)
     if not board.workers:
-        return f"queued for {for_}: no worker with Legion(app) is running"
+        return f"queued for {for_}: no worker with Legion(app) is running, and one without it reports nothing"
     if queue is not None and queue not in board.queues:
         return f"queued for {for_}: no worker with Legion(app) consumes queue {queue!r}"
     return f"queued for {for_}: the workers are busy with other runs, or have not come to it yet"

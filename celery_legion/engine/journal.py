@@ -42,7 +42,8 @@ class Journal:
         elif verdict.granted is Granted.NO_WORKER and job not in self._shunned:
             self._shunned.add(job)
             logger.error(
-                "job %s: run %s waits in queue %r, which no worker with Legion(app) consumes; its fires are skipped",
+                "job %s: run %s waits in queue %r, which no worker with Legion(app) consumes; its fires are skipped: "
+                "start one, or put Legion(app) into the app of the workers there and restart them",
                 job,
                 verdict.holder,
                 one.claim.queue,

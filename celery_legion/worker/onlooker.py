@@ -12,6 +12,7 @@ from celery import signals
 from celery_legion.context import Context
 from celery_legion.control import in_line
 from celery_legion.engine.company import place_of, unguarded_leader
+from celery_legion.run import Kind
 from celery_legion.stores.base import Lead
 from celery_legion.worker.current import raw_header
 
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 BEAT, NAME = "celery_beat_task", "periodic_task_name"
 """What Celery's beat, and schedulers over it, write into the headers of what they send; the second has the entry."""
+
+LANE = "exchange", "routing_key", "priority"
+"""What of a message's delivery tells its queue. Within one, brokers keep the order."""
 
 LOOK_EVERY = 30.0
 """Seconds between two looks at who leads: at most twice a minute anything is said."""
@@ -29,18 +33,24 @@ REMIND_EVERY = 600.0
 NOTED = 100
 """Most entries of others that are noted between two looks."""
 
+NAMED = 3
+"""How many jobs of one task are named."""
+
 
 class Onlooker:
     """Notes messages of other beats where they are received, and says of them in the renewal's thread.
 
-    A message of a beat is another's for sure: those of our schedulers carry a header of their own. It is told of only
-    where a scheduler of ours leads and sends the same entry, so that its fires run twice.
+    A message of a beat without our header is another's, or is older than the leader: a queue still holds what a beat
+    before a switch has sent. So it counts only once a fire of the leader's has come through the same queue before it,
+    and if it comes for the first time. It is told of only where the leader sends the same entry, so that its fires run
+    twice.
     """
 
     def __init__(self, context: Context, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.context = context
         self._monotonic = monotonic
         self._noted: dict[tuple[str, str | None], None] = {}
+        self._lanes: set[tuple[str, ...]] = set()
         self._look_at = 0.0
         self._remind_at = 0.0
 
@@ -53,10 +63,16 @@ class Onlooker:
         headers = getattr(request, "request_dict", None)
         if not isinstance(headers, Mapping) or not (headers.get(BEAT) or headers.get(NAME)):
             return
-        if raw_header(headers) is not None or len(self._noted) >= NOTED:
+        delivery = getattr(request, "delivery_info", None) or {}
+        if delivery.get("redelivered") or headers.get("retries"):
             return
-        name = headers.get(NAME)
-        self._noted[str(request.name), str(name) if name else None] = None
+        lane = tuple(str(delivery.get(key)) for key in LANE)
+        if (raw := raw_header(headers)) is not None:
+            if isinstance(raw, Mapping) and raw.get("kind") == Kind.SCHEDULED.value and len(self._lanes) < NOTED:
+                self._lanes.add(lane)
+        elif lane in self._lanes and len(self._noted) < NOTED:
+            name = headers.get(NAME)
+            self._noted[str(request.name), str(name) if name else None] = None
 
     def look(self) -> None:
         """Say what is wrong with who leads, and of another beat's messages; asks the store at most twice a minute.
@@ -69,12 +85,13 @@ class Onlooker:
             return
         self._look_at = now + LOOK_EVERY
         leader = next((lead for lead in self.context.store.schedulers() if lead.epoch), None)
-        if leader is None:
-            # Then the other beat is the only one, as before a switch.
+        if leader is None or not leader.info.guarded:
+            # Then the other beat is the only one, as before a switch, or the leader's own messages have no header.
             self._noted.clear()
+            self._lanes.clear()
+            if leader is not None:
+                logger.warning("%s", unguarded_leader(leader))
             return
-        if not leader.info.guarded:
-            logger.warning("%s", unguarded_leader(leader))
         if self._noted and now >= self._remind_at and (words := self._doubled(leader)) is not None:
             self._remind_at = now + REMIND_EVERY
             logger.warning("%s", words)
@@ -83,20 +100,17 @@ class Onlooker:
     def _doubled(self, leader: Lead) -> str | None:
         """Return what to say of another beat that sends what the leader sends too; None if none does."""
         ours = self._jobs()
-        twice = sorted(
-            {
-                job
-                for task, name in list(self._noted)
-                for job in ours.get(task, ())
-                # An entry that says its name is only one of the same name: a task may have several.
-                if name is None or name == job
-            }
+        # An entry that says its name is only one of the same name: a task may have several.
+        found = (
+            _words(task, sorted(job for job in ours.get(task, ()) if name is None or name == job))
+            for task, name in list(self._noted)
         )
+        twice = sorted({words for words in found if words is not None})
         if not twice:
             return None
         more = f" and {len(twice) - 1} more" if len(twice) > 1 else ""
         return (
-            f"another beat sends job {in_line(twice[0])}{more}, which the scheduler {place_of(leader)} sends too, so "
+            f"another beat sends {twice[0]}{more}, which the scheduler {place_of(leader)} sends too, so "
             "that its fires run twice: stop that beat (one without -S celery_legion.Scheduler, RedBeat, or another "
             "package's), or take the job out of what it sends"
         )
@@ -111,3 +125,13 @@ class Onlooker:
             task = entry.get("task") if isinstance(entry, Mapping) else getattr(entry, "task", None)
             found.setdefault(str(task), []).append(name)
         return found
+
+
+def _words(task: str, jobs: list[str]) -> str | None:
+    """Return a message's job in words: which of several of one task it is, Celery's own beat does not say."""
+    if not jobs:
+        return None
+    if len(jobs) == 1:
+        return f"job {in_line(jobs[0])}"
+    named = ", ".join(map(in_line, jobs[:NAMED])) + (", …" if len(jobs) > NAMED else "")
+    return f"a job of task {in_line(task)} ({named})"
