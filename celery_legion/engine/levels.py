@@ -50,6 +50,7 @@ class Levels:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._connection: Any = None
+        self._declared = False
         self._bound: set[str] = set()
 
     def prepare(self, connection: Any, messages: Iterable[Message]) -> None:
@@ -60,16 +61,17 @@ class Levels:
         """
         if not any(message.options.get("eta") for message in messages) or not are_used(self._app):
             return
-        first = connection is not self._connection
-        if first:
-            self._connection, self._bound = connection, set()
+        if connection is not self._connection:
+            self._connection, self._declared, self._bound = connection, False, set()
         # Celery sends to a direct exchange as ever, and says so: its worker waits for the countdown itself.
         queues = [
             queue
             for queue in list(self._app.amqp.queues.values())
             if queue.name not in self._bound and not isinstance(queue, Broadcast) and queue.exchange.type != "direct"
         ]
-        if first and queues:
+        if queues and not self._declared:
+            # Not before there is a queue to bind: the app may come to know one later.
+            self._declared = True
             self._on_channel(self._declare, "the levels of delayed delivery")
         for queue in queues:
             self._bound.add(queue.name)
@@ -88,8 +90,10 @@ class Levels:
         channel = self._connection.channel()
         try:
             declare(SimpleNamespace(channel=lambda: channel))
-        except self._connection.channel_errors as exc:
-            # Whether messages get through all the same, they will say.
+        except (*self._connection.channel_errors, ValueError, TypeError) as exc:
+            # A setting that kombu does not take is not the connection's failure, which would hold every job up. Whether
+            # messages get through all the same, they will say.
             logger.warning("%s cannot be declared as Celery's workers would: %s", what, exc)
-        else:
-            channel.close()
+            if not channel.is_open:
+                return
+        channel.close()

@@ -110,6 +110,26 @@ def test_a_queue_that_comes_later_is_bound_when_it_has_come() -> None:
     assert {name for _, name in line.calls[made:]} == {"mails", "mails to celery_delayed_delivery", "mails to mails"}
 
 
+def test_the_levels_are_declared_when_the_first_queue_that_needs_them_comes() -> None:
+    app, line = quorum(task_default_exchange_type="direct"), Line()
+    levels = Levels(app)
+    levels.prepare(line, [LATER])
+    assert line.calls == []
+    app.amqp.queues.add(Queue("mails", Exchange("mails", type="topic"), routing_key="mails"))
+    levels.prepare(line, [LATER])
+    assert "celery_delayed_0" in line.names("queue")
+
+
+@pytest.mark.parametrize("kind", ["classik", None])
+def test_a_setting_that_kombu_does_not_take_holds_no_job_up(kind: object, caplog: pytest.LogCaptureFixture) -> None:
+    app, line = quorum(broker_native_delayed_delivery_queue_type=kind), Line()
+    Levels(app).prepare(line, [LATER])
+    assert "the levels of delayed delivery cannot be declared" in caplog.text
+    assert "queue_type must be either classic or quorum" in caplog.text
+    assert "celery to celery_delayed_delivery" in line.names("bound")
+    assert line.channels == line.closed
+
+
 @pytest.mark.parametrize(
     ("app", "sent"),
     [

@@ -6,6 +6,7 @@
 --   epoch, token        int     counters of take-overs and of begun attempts
 --   schedulers          zset    owner -> lease end; scheduler: hash owner -> JSON
 --   marks               hash    job -> "fire ms|owner|verdict|holder" of the last accounted fire
+--   notes               hash    job -> "fire ms|what the claim of that fire has noted" for its trigger
 --   sights              hash    job -> "anchor ms|trigger's fingerprint"
 --   forgotten           hash    job -> fire ms up to which there may be runs that this store has never heard of, or lost
 --   run:<id>            hash    one run
