@@ -16,7 +16,7 @@ from celery.worker import state
 from celery_legion.command import TASK
 from celery_legion.context import Context
 from celery_legion.control import in_line
-from celery_legion.errors import StoreError, StoreUnavailableError
+from celery_legion.errors import StoreUnavailableError
 from celery_legion.header import KEY, Header, HeaderError
 from celery_legion.stores.base import Admission, Answer, RunStore, Ticket
 from celery_legion.visibility import unrenewed, visibility_of
@@ -116,12 +116,11 @@ class Gate:
         if passage is None:
             passage = request.passage = Passage()
         try:
-            ours = self._is_ours(request, header)
+            answer = self._ask(request, header, passage)
         except ForeignRunError as exc:
             logger.error("Run %s of job %s is not executed: %s", *_named(request, header), exc)
             self._drop(request)
             return True
-        answer = self._ask(request, header, passage) if ours else self._wait_out(PAUSE)
         match answer.admission:
             case Admission.GO:
                 passage.token = answer.token
@@ -160,13 +159,10 @@ class Gate:
 
         Raises:
             ForeignRunError: It is a run of another app's.
+            StoreError: The store does not say.
         """
         before = self.context.config.key_prefix
-        try:
-            served = self.keyspace.serves(request.id, header.prefix)
-        except StoreError as exc:
-            logger.warning("Run %s of job %s does not begin for now: %s", *_named(request, header), in_line(exc))
-            return False
+        served = self.keyspace.serves(request.id, header.prefix)
         if self.context.config.key_prefix != before:
             self.store = self.context.fresh_store(self.keyspace.patience)
             self.hurry()
@@ -178,7 +174,11 @@ class Gate:
         if left > 0:
             return self._wait_out(left)
         try:
+            if not self._is_ours(request, header):
+                return self._wait_out(PAUSE)
             answer = self.store.begin(self._ticket(request, header, passage))
+        except ForeignRunError:
+            raise
         except StoreUnavailableError as exc:
             if not self._silent:
                 logger.warning("No run begins for now: %s", exc)

@@ -72,7 +72,7 @@ class Recorder:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.hooks = HookRunner(context, self._keep)
-        self.succession = Succession(context, self._write)
+        self.succession = Succession(context, self._write, self._is_apart)
         self.backlog: Home | None = None
         self.begun: BegunRuns | None = None
 
@@ -365,6 +365,10 @@ class Recorder:
             backlog.put(act)
             return True
         return backlog is not None and backlog.hand_over(act)
+
+    def _is_apart(self) -> bool:
+        """Whether this is a process of the worker's pool, and not the worker's own."""
+        return self.backlog is not None and not self.backlog.here
 
     def _executes(self, run_id: str) -> bool:
         """Whether this very thread executes the run, as a pool without processes of its own does."""

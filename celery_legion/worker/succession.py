@@ -22,6 +22,7 @@ from celery.app.task import Task
 from celery.exceptions import Ignore, Reject, Retry, Terminated
 
 from celery_legion.clock import span_ms
+from celery_legion.config import is_prefix
 from celery_legion.context import Context
 from celery_legion.errors import StoreError
 from celery_legion.header import KEY, LONGEST_TTL
@@ -46,15 +47,20 @@ CONTAINERS = {"celery.chain": ("tasks",), "celery.group": ("tasks",), "celery.ch
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """For which run a message works under an id of its own, and for how long its lock is kept between two steps."""
+    """For which run a message works under an id of its own, and for how long its lock is kept between two steps.
+
+    ``prefix`` is the key prefix that the store knows the run under, None if its message did not say.
+    """
 
     run_id: str
     token: int
     lock_ttl: timedelta
+    prefix: str | None = None
 
     def dump(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
-        return {"run": self.run_id, "token": self.token, "ttl": span_ms(self.lock_ttl)}
+        prefix = {} if self.prefix is None else {"prefix": self.prefix}
+        return {"run": self.run_id, "token": self.token, "ttl": span_ms(self.lock_ttl), **prefix}
 
 
 def read_part(fields: Mapping[str, Any]) -> Part | None:
@@ -67,18 +73,22 @@ def read_part(fields: Mapping[str, Any]) -> Part | None:
     run_id, token, ttl = raw.get("run"), read_token(raw), raw.get("ttl")
     if not isinstance(run_id, str) or not token or type(ttl) is not int or not 0 <= ttl <= LONGEST_TTL:
         return None
-    return Part(run_id, token, timedelta(milliseconds=ttl))
+    prefix = raw.get("prefix")
+    if prefix is not None and not is_prefix(prefix):
+        return None
+    return Part(run_id, token, timedelta(milliseconds=ttl), prefix)
 
 
 class Succession:
     """Marks what a run's task publishes, and follows the steps of what it was replaced by.
 
-    *write* writes an act, or leaves it to the main process.
+    *write* writes an act, or leaves it to the main process. *is_apart* says whether this is a process of the pool.
     """
 
-    def __init__(self, context: Context, write: Callable[[Act], object]) -> None:
+    def __init__(self, context: Context, write: Callable[[Act], object], is_apart: Callable[[], bool]) -> None:
         self.context = context
         self._write = write
+        self._is_apart = is_apart
 
     def connect(self) -> None:
         """Connect Celery's signals; weakly, so that it lives as long as its app."""
@@ -109,7 +119,7 @@ class Succession:
     def _replace(self, run: CurrentRun, request: Any, own: bool, headers: dict[str, Any], body: Any) -> None:
         raw = getattr(request, KEY)
         number = counted(raw.get(PAST)) + counted(request.retries) + 1
-        part = Part(run.id, run.token, timedelta(milliseconds=raw["ttl"]))
+        part = Part(run.id, run.token, timedelta(milliseconds=raw["ttl"]), run.prefix)
         if own:
             headers[KEY] = _heir(raw, number, counted((body if isinstance(body, dict) else headers).get("retries")))
             setattr(request, HEIR, (number, None))
@@ -133,8 +143,12 @@ class Succession:
     def on_prerun(self, task: Any, **_: Any) -> None:
         """Keep the run's lock when a step of its begins."""
         part = self._part_of(task)
-        if part is not None:
-            self.keep(part)
+        if part is None:
+            return
+        # A step has passed no gate, so it does not move the worker itself.
+        if part.prefix is not None and self._is_apart():
+            self.context.serve(part.prefix)
+        self.keep(part)
 
     def on_postrun(self, task: Any, state: str | None, retval: Any, **_: Any) -> None:
         """Keep the run's lock for the next step, or end the run where a step fails: its heir never begins then."""

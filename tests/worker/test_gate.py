@@ -11,6 +11,7 @@ from celery.bootsteps import CLOSE
 from celery.worker import state
 from celery.worker.request import Request
 
+from celery_legion.errors import StoreUnavailableError
 from celery_legion.stores.base import Admission, Answer
 from celery_legion.worker import requests
 from celery_legion.worker.current import read_run
@@ -183,6 +184,29 @@ def test_a_silent_store_is_asked_once_and_everything_waits() -> None:
     bench.store.silent = False
     bench.consumer.timer.fire()
     assert [request.revoked() for request in requests] == [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("problem", "asked"), [(StoreUnavailableError("fake://", "it is away"), 1), (KeyError("x"), 5)]
+)
+def test_whose_run_it_is_is_asked_no_more_often_than_whether_it_may_run(
+    monkeypatch: pytest.MonkeyPatch, problem: Exception, asked: int
+) -> None:
+    bench = Bench(GO)
+    asks: list[str] = []
+
+    def serves(run_id: str, prefix: str | None) -> bool:
+        asks.append(run_id)
+        raise problem
+
+    monkeypatch.setattr(bench.gate.keyspace, "serves", serves)
+    for number in range(5):
+        request = bench.request(f"run-{number}")
+        state.task_reserved(request)
+        assert request.revoked() is True
+        assert not request.acknowledged
+    assert len(asks) == asked
+    assert bench.store.tickets == []
 
 
 def test_an_unexpected_error_of_a_store_is_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:

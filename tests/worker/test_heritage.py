@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from celery.worker import state
 
 from celery_legion.header import KEY
 from celery_legion.run import State
-from celery_legion.worker.succession import PART, read_part
+from celery_legion.worker.succession import PART, Part, read_part
 from tests.worker.doubles import GO, HEADER, Bench
 from tests.worker.test_recorder import executing
 
@@ -213,3 +214,22 @@ def test_a_step_says_for_which_run_it_works() -> None:
     part = read_part({"headers": {PART: PART_OF_IT}})
     assert part is not None
     assert (part.run_id, part.token, part.lock_ttl) == ("run-1", 7, timedelta(hours=1))
+
+
+@pytest.mark.parametrize("prefix", [None, "legion:clock", "shop:{legion}"])
+def test_a_part_says_under_which_prefix_its_run_is_known(prefix: str | None) -> None:
+    part = Part("run-1", 7, timedelta(hours=1), prefix)
+    assert read_part({PART: part.dump()}) == part
+
+
+@pytest.mark.parametrize("prefix", ["", "a*", "{a}{b}", 7])
+def test_a_part_of_a_prefix_that_none_can_have_is_none(prefix: object) -> None:
+    assert read_part({PART: {**PART_OF_IT, "prefix": prefix}}) is None
+
+
+@pytest.mark.parametrize(("here", "served"), [(False, "legion:clock"), (True, "bench")])
+def test_a_step_is_served_under_its_runs_prefix_and_moves_no_worker(bench: Bench, here: bool, served: str) -> None:
+    bench.recorder.backlog = SimpleNamespace(here=here)
+    request = SimpleNamespace(**{PART: {**PART_OF_IT, "prefix": "legion:clock"}})
+    bench.recorder.succession.on_prerun(SimpleNamespace(app=bench.app, request=request))
+    assert bench.context.config.key_prefix == served
