@@ -24,7 +24,7 @@ ROUNDS = 10
 LATE_LIMIT = 1000
 """Most dispatches that are remembered while their messages are made; further ones are found in the store."""
 
-LATE_LOOKS = 20
+LATE_LOOKS = 100
 """Most of them that one pass asks the store about."""
 
 TELL_AFTER = 5.0

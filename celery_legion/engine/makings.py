@@ -26,6 +26,9 @@ SLOW = 0.1
 PATIENCE = 0.25
 """Seconds in any second that passes wait for such makings; nearly all are done in a thousandth of that."""
 
+QUICK = 0.02
+"""Seconds that are waited for any, and do not count: many quick makings are no slow one."""
+
 MOST = 10
 """Most makings that go on at a time; further ones begin when one of them ends."""
 
@@ -107,9 +110,10 @@ class Makings:
         if began - self._window >= 1:
             self._window, self._waited = began, 0.0
         # Nobody waits for a job that was not worth it last time.
-        patience = 0.0 if dispatch.job in self._tardy else max(0.0, PATIENCE - self._waited)
+        patience = 0.0 if dispatch.job in self._tardy else max(QUICK, PATIENCE - self._waited)
         errand.done.wait(patience)
-        self._waited += self._monotonic() - began
+        took = self._monotonic() - began
+        self._waited += took if took > QUICK else 0.0
         self._settle(dispatch.job)
         if (done := self._done.pop(dispatch.run_id, None)) is not None:
             self._adopt(dispatch, done)

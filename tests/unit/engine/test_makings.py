@@ -83,6 +83,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 @pytest.fixture
 def hurried(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
     monkeypatch.setattr(makings, "PATIENCE", 0.0)
+    monkeypatch.setattr(makings, "QUICK", 0.0)
     return shop
 
 
@@ -193,7 +194,7 @@ class TestLate:
         shop.slow = {"a", "b", "c", "d"}
         for job in "abc":
             shop.make(job)
-        assert waits == pytest.approx([0.25, 0.05, 0.0])
+        assert waits == pytest.approx([0.25, 0.05, makings.QUICK])
         shop.time += 1
         shop.make("d")
         assert waits[3:] == [0.25]
@@ -202,6 +203,13 @@ class TestLate:
         shop.time += 1
         shop.make("e")
         assert waits[4:] == [0.0]
+
+    def test_many_quick_ones_use_up_nothing(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(makings, "PATIENCE", 0.25)
+        waits = _waiting(monkeypatch, shop, makings.QUICK / 2)
+        for number in range(MOST):
+            shop.make(f"j{number}")
+        assert waits == [0.25] * MOST
 
 
 def _waiting(monkeypatch: pytest.MonkeyPatch, shop: Shop, took: float) -> list[float]:
