@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import click
@@ -219,11 +219,35 @@ def _one_line_errors() -> Iterator[None]:
         raise SystemExit(exc.exit_code) from exc
 
 
-def _without_result_backend() -> Any:
-    """Keep the result backend out of the publish path: it may hang a tick for minutes.
+class _Denial:
+    """Keeps the result backend out of the publish path: it may hang a tick for minutes.
 
-    The flag is the whole process's, so it is left alone where beat runs in a thread beside a worker's tasks.
+    The flag is the whole process's, so it is set by the first of several threads and lifted by the last, and left alone
+    where beat runs in a thread beside a worker's tasks.
     """
-    if threading.current_thread() is threading.main_thread():
-        return denied_join_result()
-    return nullcontext()
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._flag = ExitStack()
+        self._count = 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        thread = threading.current_thread()
+        if thread is not threading.main_thread() and not getattr(thread, "of_main", False):
+            yield
+            return
+        with self._lock:
+            if not self._count:
+                self._flag.enter_context(denied_join_result())
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+                if not self._count:
+                    self._flag.close()
+
+
+_without_result_backend = _Denial()

@@ -40,6 +40,12 @@ class Debts:
         self._publisher = publisher
         self._send = send
         self._queue_of = queue_of
+        self._late: list[Dispatch] = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether the app's own code still makes messages for some, which are to be sent by :meth:`send`."""
+        return bool(self._late)
 
     def send(self) -> int:
         """Send what is due, at most a batch; return how many. Nothing is put off while the broker is away.
@@ -52,10 +58,13 @@ class Debts:
         if self._publisher.broken:
             # Whether the broker is back is tried before anything is put off.
             self._publisher.publish((), self._send)
-        debts = self._store().owed(BATCH_LIMIT, PATIENCE)
-        dispatches = [self._dispatch(debt) for debt in debts]
+        # What is left out of these is owed again in a while, and paid once.
+        late, self._late = self._late[: BATCH_LIMIT // 2], []
+        debts = self._store().owed(BATCH_LIMIT - len(late), PATIENCE)
+        dispatches = [*late, *(self._dispatch(debt) for debt in debts)]
         if dispatches:
             self._publisher.publish(dispatches, self._send)
+            self._late = [dispatch for dispatch in dispatches if dispatch.late]
         for dispatch in dispatches:
             if dispatch.error is not None:
                 logger.error("%s are not sent: %s", in_line(dispatch.job), error_in_line(dispatch.error))

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from celery_legion.control import error_in_line, in_line
 from celery_legion.engine.claims import Claims
-from celery_legion.engine.dispatch import Dispatch, NotSentError
+from celery_legion.engine.dispatch import Dispatch, NotSentError, UnmadeError
 from celery_legion.engine.publisher import BATCH_LIMIT, Publisher, Send
 from celery_legion.engine.strangers import Strangers
 from celery_legion.errors import BrokerUnavailableError
@@ -20,6 +20,15 @@ logger = logging.getLogger(__name__)
 
 ROUNDS = 10
 """Most batches sent again in one pass."""
+
+LATE_LIMIT = 1000
+"""Most dispatches that are remembered while their messages are made; further ones are found in the store."""
+
+LATE_LOOKS = 100
+"""Most of them that one pass asks the store about."""
+
+TELL_AFTER = 5.0
+"""Seconds of making after which it is said that a job's own code takes so long."""
 
 
 class Delivery:
@@ -38,6 +47,7 @@ class Delivery:
         patience: timedelta,
         lost_after: timedelta,
         strangers: Strangers,
+        monotonic: Callable[[], float],
     ) -> None:
         self._store = store
         self._publisher = publisher
@@ -46,11 +56,13 @@ class Delivery:
         self._patience = patience
         self._lost_after = lost_after
         self._strangers = strangers
+        self._monotonic = monotonic
         self._doubted: set[str] = set()
         self._owed: list[str] = []
         self._owed_ends: list[tuple[str, Outcome]] = []
         self._told: dict[str, str] = {}
         self._failure: BrokerUnavailableError | None = None
+        self._late: dict[str, tuple[Dispatch, float]] = {}
 
     def take_failure(self) -> BrokerUnavailableError | None:
         """Return how the broker failed since this was last asked, None if it did not."""
@@ -61,6 +73,11 @@ class Delivery:
     def stuck(self) -> bool:
         """Whether the broker failed and claimed runs wait for it."""
         return self._publisher.broken
+
+    @property
+    def waits(self) -> bool:
+        """Whether claimed runs wait for their jobs' own code to make their messages."""
+        return bool(self._late)
 
     @property
     def retry_in(self) -> float:
@@ -85,6 +102,47 @@ class Delivery:
             if not taken:
                 return
 
+    def collect(self) -> None:
+        """Send what was late and is made by now, if its run still waits for it.
+
+        Raises:
+            StoreUnavailableError: As :meth:`deliver`; :meth:`send_again` finds what was not sent.
+        """
+        now = self._monotonic()
+        for dispatch, since in self._late.values():
+            if now - since >= TELL_AFTER:
+                text = "the own code of job %s has been making the message of run %s for %.0f s; other jobs go on"
+                self._tell(dispatch.job, "late", text, in_line(dispatch.job), in_line(dispatch.run_id), now - since)
+        if not self._publisher.ready():
+            return
+        ready = [dispatch for dispatch, _ in self._late.values() if self._publisher.is_ready(dispatch)][:LATE_LOOKS]
+        waiting = []
+        for dispatch in ready:
+            record = self._store().get(dispatch.run_id)
+            if record is not None and record.state is State.CLAIMED and record.sent_at is None:
+                waiting.append(dispatch)
+            else:
+                self._late.pop(dispatch.run_id, None)
+        self.deliver(waiting)
+
+    def finish(self, seconds: float) -> None:
+        """Collect what is late for as long as *seconds*, and say so of what still is."""
+        until = self._monotonic() + seconds
+        while self._late and (left := until - self._monotonic()) > 0:
+            self._publisher.wait(min(left, 0.25))
+            self.collect()
+            if self._publisher.broken:
+                break
+        for dispatch, _ in self._late.values():
+            text = (
+                "the own code of job %s has not made the message of run %s within %g s; its run waits for a scheduler"
+            )
+            logger.warning(text, in_line(dispatch.job), in_line(dispatch.run_id), seconds)
+
+    def forget_late(self) -> None:
+        """Leave what is late to whoever leads next, who finds it in the store."""
+        self._late.clear()
+
     def _publish(self, batch: Sequence[Dispatch]) -> bool:
         """Publish and confirm one batch; False if the broker does not take it."""
         taken = True
@@ -95,6 +153,10 @@ class Delivery:
         unguarded = {dispatch.run_id: dispatch for dispatch in batch if dispatch.unguarded}
         self._owed_ends += [(run_id, self._unwatched(unguarded[run_id])) for run_id in known if run_id in unguarded]
         for dispatch in batch:
+            if not dispatch.late:
+                self._late.pop(dispatch.run_id, None)
+            elif len(self._late) < LATE_LIMIT:
+                self._late.setdefault(dispatch.run_id, (dispatch, self._monotonic()))
             if dispatch.nacked:
                 text = (
                     "the broker takes no message of job %s now (it was nacked: its queue is full); run %s waits, and "
@@ -156,8 +218,9 @@ class Delivery:
         """Publish again what was claimed longer than *older_than* ago and never confirmed, or (if *lost*) got lost.
 
         One never confirmed that is past its deadline, or waits for longer than the catch-up window, ends as
-        ``missed(broker)``; one that nobody can make a message for as ``missed(gone)``. Looking for what got lost in the
-        broker may take a second, in which the workers are asked.
+        ``missed(broker)``, or as ``failed(unsendable)`` if its job's own code still makes its message; one that nobody
+        can make a message for as ``missed(gone)``. Looking for what got lost in the broker may take a second, in which
+        the workers are asked.
         """
         self.confirm(())
         lost_after = self._lost_after if lost else None
@@ -175,8 +238,16 @@ class Delivery:
     ) -> bool:
         """Send again what was never confirmed; return whether some of it has to wait, and would be found once more."""
         dispatches = []
+        late = 0
         for unsent in unconfirmed:
-            if now > (unsent.deadline or unsent.fire_time + self._patience):
+            over = now > (unsent.deadline or unsent.fire_time + self._patience)
+            if (mine := self._late.get(unsent.id)) is not None:
+                # It is not made twice; what is made by now is collected.
+                late += not over
+                if over:
+                    del self._late[unsent.id]
+                    self.refuse(mine[0], UnmadeError("the job's own code has not made its message in time"))
+            elif over:
                 self._miss(unsent, Reason.BROKER)
             elif (dispatch := _made_again(unsent, jobs, claims)) is None:
                 self._miss(unsent, Reason.GONE)
@@ -185,7 +256,7 @@ class Delivery:
         if dispatches:
             logger.info("%d claimed runs were never confirmed: sending them again", len(dispatches))
             self.deliver(dispatches)
-        return any(dispatch.nacked for dispatch in dispatches)
+        return late > 0 or any(dispatch.nacked or dispatch.late for dispatch in dispatches)
 
     def _replace(self, missing: Sequence[Unsent], now: datetime, jobs: Mapping[str, Job], claims: Claims) -> None:
         """Send the messages again that the broker has lost. None is ended here: it had them, and they may turn up."""

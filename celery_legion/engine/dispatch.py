@@ -19,6 +19,10 @@ class NotSentError(Exception):
     """The task's own code has sent no message, and that is no failure: it is queued already, say."""
 
 
+class UnmadeError(Exception):
+    """The job's own code has not made its message in time."""
+
+
 @dataclass(slots=True, eq=False)
 class Draft:
     """One message as it goes to the broker: ``fields`` are what kombu's producer hands on for it.
@@ -84,7 +88,7 @@ class Dispatch:
 
     ``header`` is None for a run that no worker will report on. What ``apply_async`` returned is its ``result``; what
     came of that is ``making``, None if there is an ``error`` for which nothing is sent. ``accepted`` says that the
-    broker has it all, ``nacked`` that the broker wants it later.
+    broker has it all, ``nacked`` that the broker wants it later, ``late`` that its making is not done yet.
     """
 
     run_id: str
@@ -97,6 +101,7 @@ class Dispatch:
     making: Making | None = None
     accepted: bool = False
     nacked: bool = False
+    late: bool = False
     error: Exception | None = None
 
     @property

@@ -72,6 +72,7 @@ class Dispatcher:
                 context.clock.monotonic,
                 count=publisher.count_consumers,
             ),
+            monotonic=context.clock.monotonic,
         )
         self.debts = Debts(lambda: context.store, publisher, send, self._queue_of)
         rules = Rules(catch_up=self.config.catch_up, window=window, grace=self.config.late_after)

@@ -75,6 +75,12 @@ class Maker:
         if kept is not None:
             dispatch.making = kept
             return
+        self.build(dispatch, send)
+        if dispatch.making is not None:
+            self.keep(dispatch.run_id, dispatch.making)
+
+    def build(self, dispatch: Dispatch, send: Send) -> None:
+        """Do what :meth:`make` does, and keep nothing."""
         dispatch.making, dispatch.error, dispatch.result = None, None, None
         producer = self._capturing()
         self._drafts = []
@@ -88,10 +94,16 @@ class Maker:
             self._judge(dispatch, self._drafts, seen)
         except Exception as exc:
             dispatch.error = exc
-        if dispatch.making is not None:
-            self._kept[dispatch.run_id] = dispatch.making
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+
+    def keeps(self, run_id: str) -> bool:
+        """Return whether the messages of a run are made."""
+        return run_id in self._kept
+
+    def keep(self, run_id: str, making: Making) -> None:
+        """Keep the messages of a run until the broker takes them."""
+        self._kept[run_id] = making
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
 
     def forget(self, run_id: str) -> None:
         """Keep the messages of a run no longer."""

@@ -71,6 +71,7 @@ class OneShot:
         dispatcher.send_again(now, STUCK_AFTER)
         dispatcher.reap()
         dispatcher.send_hooks()
+        self._finish()
         self._check_broker()
         return claimed
 
@@ -96,6 +97,7 @@ class OneShot:
             ]
             verdicts = self._dispatcher.claim(asked, None, now)
             found += [Ordered(job, run_id, verdict) for (job, run_id), verdict in zip(some, verdicts, strict=True)]
+        self._finish()
         self._check_broker()
         return found
 
@@ -116,6 +118,10 @@ class OneShot:
         if leads and leads[0].info.app != ours:
             raise ForeignLeaderError(self.context.config.key_prefix, ours, leads[0].info.app)
         return leads[0] if leads else None
+
+    def _finish(self) -> None:
+        """Wait for messages that jobs' own code still makes: nobody comes back for them soon."""
+        self._dispatcher.delivery.finish(self.context.config.broker_timeout.total_seconds())
 
     def _check_broker(self) -> None:
         if (failure := self._dispatcher.delivery.take_failure()) is not None:

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT = 1.0
 """Seconds between two passes at most."""
 
+LATE_WAIT = 0.25
+"""Seconds between two passes while a job's own code makes a message beside them."""
+
 ROUNDS = 10
 """Most claims in one pass: after 2 000 fires the lead is renewed and the inbox read."""
 
@@ -138,7 +141,7 @@ class Engine:
             self._stand_down()
             return 0.0
         self._keep(now)
-        if pulse.owed:
+        if pulse.owed or self._dispatcher.debts.waits:
             self._dispatcher.send_hooks()
         # There may be more in the inbox than one pulse reads; and up to when all is claimed is best known at once.
         return 0.0 if pulse.requests or claimed else self._delay()
@@ -265,7 +268,8 @@ class Engine:
             logger.warning(text, len(ahead), ahead[0])
 
     def _keep(self, now: datetime) -> None:
-        """Send again what got stuck, and end what nobody else will."""
+        """Send what was late, and again what got stuck, and end what nobody else will."""
+        self._dispatcher.delivery.collect()
         clock = self.context.clock.monotonic()
         if clock >= self._unsent_at or (self._dispatcher.delivery.stuck and self._dispatcher.delivery.retry_in == 0):
             self._unsent_at = clock + UNSENT_EVERY
@@ -284,12 +288,15 @@ class Engine:
             delay = min(delay, self._clocks.until(from_ms(fire)))
         if self._dispatcher.delivery.stuck:
             delay = min(delay, max(0.05, self._dispatcher.delivery.retry_in))
+        if self._dispatcher.delivery.waits or self._dispatcher.debts.waits:
+            delay = min(delay, LATE_WAIT)
         return max(0.0, delay)
 
     def _stand_down(self) -> None:
         if self.epoch is not None:
             logger.info("%s leads no more", self.owner)
         self.epoch = self._done = None
+        self._dispatcher.delivery.forget_late()
 
     def _complain(self, exc: StoreError) -> float:
         self._stand_down()

@@ -13,7 +13,8 @@ from celery_legion.control import error_in_line
 from celery_legion.engine.dispatch import Dispatch
 from celery_legion.engine.levels import Levels, lengthened
 from celery_legion.engine.line import Line
-from celery_legion.engine.making import Maker, Send
+from celery_legion.engine.making import Send
+from celery_legion.engine.makings import SLOW, Makings
 from celery_legion.engine.sending import Sending
 from celery_legion.errors import BrokerUnavailableError
 
@@ -26,9 +27,6 @@ BATCH_LIMIT = 200
 
 COMMANDS = 20 * BATCH_LIMIT
 """Most commands between two flushes: a message may take several."""
-
-SLOW = 0.1
-"""Seconds of making after which what is made is sent: a user's slow code keeps no other message waiting for long."""
 
 
 class _LineError(Exception):
@@ -48,7 +46,7 @@ class Publisher:
         self._timeout = timeout.total_seconds()
         self._monotonic = monotonic
         self._line = Line(app, timeout, monotonic)
-        self._maker = Maker(app)
+        self._makings = Makings(app, monotonic)
         self._sending: Sending | None = None
         self._levels = Levels(app)
 
@@ -73,11 +71,20 @@ class Publisher:
         """Return how many consumers a queue has; see :meth:`Line.count_consumers`."""
         return self._line.count_consumers(queue)
 
+    def is_ready(self, dispatch: Dispatch) -> bool:
+        """Return whether publishing a late *dispatch* once more may come to something."""
+        return self._makings.is_ready(dispatch)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a late making ends, or for *seconds*."""
+        self._makings.wait(seconds)
+
     def publish(self, dispatches: Sequence[Dispatch], send: Send) -> list[str]:
         """Send *dispatches* (at most a batch) and return the run ids the broker is known to have.
 
         A message that cannot be made, or that the broker refuses for its own sake, has its ``error`` written and does
-        not hurt the others; one that the broker wants later (a full queue's) is ``nacked``. What a user's code raises
+        not hurt the others; one that the broker wants later (a full queue's) is ``nacked``, and one
+        whose making takes longer than a pass may wait is ``late``. What a user's code raises
         is never taken for the broker's failure, whatever its type.
 
         Raises:
@@ -107,9 +114,11 @@ class Publisher:
             dispatch.accepted = dispatch.nacked = False
             try:
                 dispatch.message = lengthened(self._app, dispatch.message)
-                self._maker.make(dispatch, send)
+                self._makings.make(dispatch, send)
             except Exception as exc:
                 raise _LineError from exc
+            if dispatch.late:
+                continue
             if dispatch.making is not None and dispatch.making.elsewhere:
                 self._accept(dispatch, known)
             elif dispatch.making is not None:
@@ -229,11 +238,11 @@ class Publisher:
     def _accept(self, dispatch: Dispatch, known: list[str]) -> None:
         dispatch.accepted = True
         known.append(dispatch.run_id)
-        self._maker.forget(dispatch.run_id)
+        self._makings.forget(dispatch.run_id)
 
     def _refuse(self, dispatch: Dispatch, error: Exception) -> None:
         dispatch.error = error
-        self._maker.forget(dispatch.run_id)
+        self._makings.forget(dispatch.run_id)
 
     def _open(self) -> Sending:
         """Return what sends on the line; opens it if need be. Whatever fails here is the broker's failure."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from celery_legion.engine import Dispatch, Engine, OneShot
@@ -28,7 +30,9 @@ class FakeClock:
 class Broker:
     """Takes what is sent; ``down`` makes it fail, ``errors`` are those of jobs whose message cannot be made.
 
-    It wants messages of ``full`` jobs later. ``messages`` says of which jobs there are several a run.
+    It wants messages of ``full`` jobs later; those of ``slow`` ones are not made yet, and ``wait`` is how somebody
+    waits for that. ``tries`` counts by job how often it was asked to take one. ``messages`` says of which jobs there
+    are several a run.
 
     ``workers`` are those that answer, and the queues that they consume; ``asked`` counts how often they were asked.
     ``counted`` is how many consumers it counts on every queue, None if it does not.
@@ -39,6 +43,10 @@ class Broker:
         self.down = False
         self.errors: dict[str, Exception] = {}
         self.full: set[str] = set()
+        self.slow: set[str] = set()
+        self.tries: Counter[str] = Counter()
+        self.waits = 0
+        self.wait: Callable[[float], None] = lambda seconds: None
         self.messages: dict[str, int] = {}
         self.workers = {"w": {"celery"}}
         self.asked = 0

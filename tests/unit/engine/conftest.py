@@ -49,6 +49,12 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
         def retry_in(self) -> float:
             return max(0.0, self.not_before - self.monotonic())
 
+        def is_ready(self, dispatch: Dispatch) -> bool:
+            return dispatch.job not in made.slow
+
+        def wait(self, seconds: float) -> None:
+            made.wait(seconds)
+
         def publish(self, dispatches: list[Dispatch], send: Any) -> list[str]:
             if made.down:
                 self.broken, self.not_before = True, self.monotonic() + 1
@@ -56,8 +62,10 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
             self.broken = False
             for dispatch in dispatches:
                 dispatch.error = made.errors.get(dispatch.job)
+                made.tries[dispatch.job] += 1
                 dispatch.nacked = dispatch.job in made.full
-                dispatch.accepted = dispatch.error is None and not dispatch.nacked
+                dispatch.late = dispatch.job in made.slow
+                dispatch.accepted = dispatch.error is None and not dispatch.nacked and not dispatch.late
                 count = made.messages.get(dispatch.job, 1)
                 dispatch.making = Making(drafts=(), messages=count, guarded=count == 1, elsewhere=False)
                 if dispatch.accepted:

@@ -146,6 +146,11 @@ class Server:
         self.broker_transport_options: dict[str, Any] = {}
         self.amqp = self
         self.queues: dict[str, Any] = {}
+        self.tasks: dict[str, Any] = {}
+        self.routes: tuple[Any, ...] = ()
+
+    def set_current(self) -> None:
+        """It is nobody's current app."""
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Line:
         return Line(self)
