@@ -167,7 +167,8 @@ def _of_runs(row: Row, board: Board) -> Iterator[str]:
     now, job = board.now, row.job
     for record in row.running:
         since = f"{render.rough_words(now - (record.started_at or now))} ago"
-        begun = f"began its attempt {record.attempt} {since}" if record.attempt > 1 else f"began {since}"
+        # When it began, not when this attempt did: nobody writes that down.
+        begun = f"began {since}, is at its attempt {record.attempt}" if record.attempt > 1 else f"began {since}"
         where = f" on {render.printable(record.worker)}" if record.worker else ""
         run = render.short_id(record.id)
         words = f"run {run} {begun}{where}{_retry_words(record, row, board)}{_gone_words(record, board)}"
@@ -211,7 +212,8 @@ def _why_queued(waiting: Record, row: Row, board: Board) -> str:
     if not board.workers:
         return f"queued for {for_}: no worker with Legion(app) is running, and one without it reports nothing"
     if queue is not None and queue not in board.queues:
-        return f"queued for {for_}: no worker with Legion(app) consumes queue {queue!r}"
+        cure = f"start one with -Q {shlex.quote(render.printable(queue))}"
+        return f"queued for {for_}: no worker with Legion(app) consumes queue {queue!r}; {cure}"
     return f"queued for {for_}: the workers are busy with other runs, or have not come to it yet"
 
 

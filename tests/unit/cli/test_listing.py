@@ -151,7 +151,7 @@ class TestStates:
         found = standing_of(legion, "letters")
         assert found.stuck
         assert "no worker for mail" in found.detail
-        assert "no worker with Legion(app) consumes queue 'mail'" in why(legion, "letters")
+        assert "no worker with Legion(app) consumes queue 'mail'; start one with -Q mail" in why(legion, "letters")
 
     def test_a_claim_that_is_not_sent_is_unsent_and_asks_for_the_broker(
         self, legion: Legion, store: MemoryStore, clock: Clock
@@ -211,6 +211,15 @@ class TestStates:
         clock.moment += timedelta(minutes=5, seconds=4)
         assert standing_of(legion) == Standing("retrying", "due 4s ago on worker-1")
         assert "(due 4s ago)" in why(legion)
+
+    def test_a_later_attempt_does_not_say_that_it_began_with_the_run(
+        self, legion: Legion, store: MemoryStore, clock: Clock
+    ) -> None:
+        asked = ticket(dispatched(store, fire()))
+        assert store.park("job-1", start(store, asked), NOW + timedelta(minutes=5), 1)
+        clock.moment += timedelta(minutes=5)
+        start(store, replace(asked, retries=1, asker="delivery-2"))
+        assert "began 5m ago, is at its attempt 2 on worker-1;" in why(legion)
 
     def test_a_run_of_a_worker_that_is_gone_says_so(self, legion: Legion, store: MemoryStore, clock: Clock) -> None:
         add(legion, "other")
