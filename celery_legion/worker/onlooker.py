@@ -12,6 +12,7 @@ from celery import signals
 from celery_legion.context import Context
 from celery_legion.control import in_line
 from celery_legion.engine.company import place_of, unguarded_leader
+from celery_legion.header import SENT
 from celery_legion.stores.base import Lead
 from celery_legion.worker.current import raw_header
 
@@ -33,8 +34,9 @@ NOTED = 100
 class Onlooker:
     """Notes messages of other beats where they are received, and says of them in the renewal's thread.
 
-    A message of a beat is another's for sure: those of our schedulers carry a header of their own. It is told of only
-    where a scheduler of ours leads and sends the same entry, so that its fires run twice.
+    A message of a beat is another's for sure: those of our schedulers carry a header of their own,
+    also those that stand for no run, as a broadcast's do. It is told of only where a scheduler of ours leads and sends
+    the same entry, so that its fires run twice.
     """
 
     def __init__(self, context: Context, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -53,7 +55,7 @@ class Onlooker:
         headers = getattr(request, "request_dict", None)
         if not isinstance(headers, Mapping) or not (headers.get(BEAT) or headers.get(NAME)):
             return
-        if raw_header(headers) is not None or len(self._noted) >= NOTED:
+        if raw_header(headers, SENT) or raw_header(headers) is not None or len(self._noted) >= NOTED:
             return
         name = headers.get(NAME)
         self._noted[str(request.name), str(name) if name else None] = None
