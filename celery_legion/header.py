@@ -15,6 +15,9 @@ from celery_legion.run import Kind, State
 KEY = "legion"
 """The header's name. A message without it never touches the store."""
 
+SENT = "legion_sent"
+"""The name of the header that every message of a scheduler of ours carries, also one that stands for no run."""
+
 VERSION = 1
 
 HIGHEST_LIMIT = 1_000_000

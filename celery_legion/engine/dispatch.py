@@ -9,7 +9,7 @@ from typing import Any
 
 from celery_legion import command, hook
 from celery_legion.codec import Message
-from celery_legion.header import KEY, Header
+from celery_legion.header import KEY, SENT, Header
 
 OURS = frozenset({command.TASK, hook.TASK})
 """The tasks of ours; a user's own are serialized as he likes."""
@@ -116,7 +116,7 @@ class Dispatch:
         """
         options: dict[str, Any] = deepcopy(dict(self.message.options))
         headers = dict(options.get("headers") or {})
-        headers["celery_beat_task"] = True
+        headers["celery_beat_task"] = headers[SENT] = True
         if self.message.task != hook.TASK:
             # What result backends note as the name of what sends a task on schedule.
             headers.setdefault("periodic_task_name", self.job)

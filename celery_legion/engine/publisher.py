@@ -114,6 +114,10 @@ class Publisher:
             dispatch.accepted = dispatch.nacked = False
             try:
                 dispatch.message = lengthened(self._app, dispatch.message)
+            except Exception as exc:
+                dispatch.error = exc
+                continue
+            try:
                 self._makings.make(dispatch, send)
             except Exception as exc:
                 raise _LineError from exc

@@ -147,16 +147,16 @@ def current_request(request: Any) -> Any:
     return request if executed is None or (own is not None and own.id != executed[0].id) else executed[1]
 
 
-def raw_header(fields: Mapping[str, Any]) -> object:
-    """Return what a message's or request's *fields* hold as legion's header, None if nothing.
+def raw_header(fields: Mapping[str, Any], name: str = KEY) -> object:
+    """Return what a message's or request's *fields* hold as a header of legion's, None if nothing.
 
     Messages of Celery's first protocol keep their headers one level down.
     """
-    raw = fields.get(KEY)
+    raw = fields.get(name)
     if raw is None:
         headers = fields.get("headers")
         if isinstance(headers, Mapping):
-            return headers.get(KEY)
+            return headers.get(name)
     return raw
 
 

@@ -12,6 +12,7 @@ from celery import signals
 from celery_legion.context import Context
 from celery_legion.control import in_line
 from celery_legion.engine.company import place_of, unguarded_leader
+from celery_legion.header import SENT
 from celery_legion.run import Kind
 from celery_legion.stores.base import Lead
 from celery_legion.worker.current import raw_header
@@ -40,10 +41,10 @@ NAMED = 3
 class Onlooker:
     """Notes messages of other beats where they are received, and says of them in the renewal's thread.
 
-    A message of a beat without our header is another's, or is older than the leader: a queue still holds what a beat
-    before a switch has sent. So it counts only once a fire of the leader's has come through the same queue before it,
-    and if it comes for the first time. It is told of only where the leader sends the same entry, so that its fires run
-    twice.
+    A message of a beat without our header is another's (those of our schedulers carry one also where they stand for no
+    run, as a broadcast's do), or is older than the leader: a queue still holds what a beat before a switch has sent. So
+    it counts only once a fire of the leader's has come through the same queue before it, and if it comes for the first
+    time. It is told of only where the leader sends the same entry, so that its fires run twice.
     """
 
     def __init__(self, context: Context, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -70,7 +71,7 @@ class Onlooker:
         if (raw := raw_header(headers)) is not None:
             if isinstance(raw, Mapping) and raw.get("kind") == Kind.SCHEDULED.value and len(self._lanes) < NOTED:
                 self._lanes.add(lane)
-        elif lane in self._lanes and len(self._noted) < NOTED:
+        elif not raw_header(headers, SENT) and lane in self._lanes and len(self._noted) < NOTED:
             name = headers.get(NAME)
             self._noted[str(request.name), str(name) if name else None] = None
 

@@ -136,6 +136,7 @@ def test_a_dispatch_carries_its_run_and_leaves_the_users_options_alone(app: Cele
     assert sent["task_id"] == "push-nightly"
     assert sent["retry"] is False
     assert sent["headers"]["celery_beat_task"] is True
+    assert sent["headers"]["legion_sent"] is True
     assert sent["headers"]["periodic_task_name"] == "nightly"
     assert sent["headers"]["legion"]["job"] == "nightly"
     assert app.conf.beat_schedule["nightly"]["options"] == {"headers": {"a": {"b": 1}}}

@@ -87,11 +87,21 @@ def test_another_beat_that_sends_what_the_leader_sends_is_told_of_with_what_to_d
         ("shop.tick", {}),
         ("shop.tick", {**FROM_BEAT, "legion": {"v": 1}}),
         ("shop.tick", {**FROM_BEAT, "headers": {"legion": {"v": 1}}}),
+        ("shop.tick", {**FROM_BEAT, "legion_sent": True}),
+        ("shop.tick", {**FROM_BEAT, "headers": {"legion_sent": True}}),
         ("shop.other", FROM_BEAT),
         # A row of its own for the same task, as one with other arguments.
         ("shop.tick", {**FROM_BEAT, "periodic_task_name": "tick of another shop"}),
     ],
-    ids=["sent by the app", "ours", "ours, of the first protocol", "no job of ours", "another entry"],
+    ids=[
+        "sent by the app",
+        "ours",
+        "ours, of the first protocol",
+        "ours, of no run",
+        "of no run, of the first protocol",
+        "no job of ours",
+        "another entry",
+    ],
 )
 def test_nothing_is_said_of_other_messages(
     onlooker: Onlooker, store: MemoryStore, caplog: pytest.LogCaptureFixture, task: str, headers: dict[str, Any]
