@@ -125,6 +125,7 @@ class Claims:
             header=header,
             schedule=self._schedule(job) if job else None,
             fire_time=unsent.fire_time,
+            queue=unsent.queue,
         )
 
     def _run(
@@ -176,6 +177,7 @@ class Claims:
             header=self._header(job, job.name, fire, kind) if guarded else None,
             schedule=self._schedule(job),
             fire_time=fire,
+            queue=route.queue,
         )
         return Asked(claim=claim, dispatch=dispatch, error=error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from celery_legion.control import error_in_line, in_line
@@ -59,6 +59,7 @@ class Delivery:
         self._monotonic = monotonic
         self._doubted: set[str] = set()
         self._owed: list[str] = []
+        self._astray: set[str] = set()
         self._owed_ends: list[tuple[str, Outcome]] = []
         self._told: dict[str, str] = {}
         self._failure: BrokerUnavailableError | None = None
@@ -164,7 +165,8 @@ class Delivery:
                 self._tell(
                     dispatch.job, "nacked", text + "is sent again", in_line(dispatch.job), in_line(dispatch.run_id)
                 )
-        self.confirm([run_id for run_id in known if run_id not in unguarded])
+        astray = [dispatch.run_id for dispatch in batch if dispatch.astray]
+        self.confirm([run_id for run_id in known if run_id not in unguarded], astray)
         return taken
 
     def _unwatched(self, dispatch: Dispatch) -> Outcome:
@@ -189,16 +191,18 @@ class Delivery:
         except BrokerUnavailableError as exc:
             self._failure = exc
 
-    def confirm(self, ids: Sequence[str]) -> None:
-        """Tell the store what is sent, with what an earlier call could not tell it."""
+    def confirm(self, ids: Sequence[str], astray: Collection[str] = ()) -> None:
+        """Tell the store what is sent, with what an earlier call could not tell it (:meth:`.SchedulerStore.sent`)."""
         self._owed.extend(ids)
+        self._astray.update(astray)
         while self._owed_ends:
             run_id, outcome = self._owed_ends[-1]
             self._store().end(run_id, 0, outcome, self._retention)
             self._owed_ends.pop()
         if self._owed:
-            self._store().sent(self._owed)
+            self._store().sent(self._owed, self._astray)
             self._owed.clear()
+            self._astray.clear()
 
     def refuse(self, dispatch: Dispatch, error: Exception) -> None:
         """End a run whose message cannot be made or sent for its own sake; one whose task sends none is a skip."""

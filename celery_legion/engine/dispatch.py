@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from kombu.entity import Queue
+
 from celery_legion import command, hook
 from celery_legion.codec import Message
 from celery_legion.header import KEY, SENT, Header
@@ -59,6 +61,13 @@ class Draft:
         """What is declared before it is sent."""
         return list(self.fields["declare"] or ())
 
+    @property
+    def queues(self) -> set[str]:
+        """The names of the queues that it goes to, as far as they are known."""
+        if not self.exchange:
+            return {self.routing_key}
+        return {entity.name for entity in self.declare if isinstance(entity, Queue)}
+
     def rename(self, task_id: str) -> None:
         """Give its task another id; the old protocol's is in its body and stays."""
         before = self.headers.get("id")
@@ -86,9 +95,10 @@ class Making:
 class Dispatch:
     """What is sent for one run.
 
-    ``header`` is None for a run that no worker will report on. What ``apply_async`` returned is its ``result``; what
-    came of that is ``making``, None if there is an ``error`` for which nothing is sent. ``accepted`` says that the
-    broker has it all, ``nacked`` that the broker wants it later, ``late`` that its making is not done yet.
+    ``header`` is None for a run that no worker will report on, ``queue`` where its claim says that it goes. What
+    ``apply_async`` returned is its ``result``; what came of that is ``making``, None if there is an ``error`` for which
+    nothing is sent. ``accepted`` says that the broker has it all, ``nacked`` that the broker wants it later, ``late``
+    that its making is not done yet.
     """
 
     run_id: str
@@ -97,6 +107,7 @@ class Dispatch:
     header: Header | None
     schedule: Any = None
     fire_time: datetime | None = None
+    queue: str | None = None
     result: Any = None
     making: Making | None = None
     accepted: bool = False
@@ -108,6 +119,14 @@ class Dispatch:
     def unguarded(self) -> bool:
         """Whether it was to be guarded, and cannot be: that is known once its messages are made."""
         return self.header is not None and self.making is not None and not self.making.guarded
+
+    @property
+    def astray(self) -> bool:
+        """Whether its message goes to another queue than :attr:`queue`, or it is not known where it went."""
+        if self.queue is None or self.making is None:
+            return False
+        goes = [draft.queues for draft in self.making.drafts if draft.task_id is not None]
+        return self.making.elsewhere or any(queues and self.queue not in queues for queues in goes)
 
     def options(self) -> dict[str, Any]:
         """Return a fresh copy of the options for ``apply_async``: the user's, and what makes the run ours.

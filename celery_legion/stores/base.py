@@ -13,7 +13,7 @@ error: the verb's docstring says what is returned for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -147,8 +147,10 @@ class SchedulerStore(Protocol):
         """
         ...
 
-    def sent(self, ids: Sequence[str]) -> None:
+    def sent(self, ids: Sequence[str], astray: Collection[str] = ()) -> None:
         """Record that the broker has these runs' messages.
+
+        Those of *astray* went to another queue than the claim said: theirs is not known from then on.
 
         A run that has begun meanwhile only loses its place among the unsent. An unwatched run is closed here:
         it stays ``sent(unwatched)``, counts as ended from then on, and begins no more. One that :meth:`unsent` has

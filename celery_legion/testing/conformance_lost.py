@@ -182,6 +182,21 @@ class MissingConformance(Case):
         assert store.begin(ticket(fire(1, "a"))).admission is Admission.GO
         assert store.renew("worker-1", gone[:1], LONG) == {"a-1": Kept.LOST}
 
+    def test_one_that_went_to_another_queue_than_was_said_is_never_missing(
+        self, store: Store, clock: Advancing
+    ) -> None:
+        know(store, "a", "b")
+        for name in ("a", "b"):
+            grant(store, fire(1, name))
+        store.sent(["a-1", "b-1"], {"a-1", "nobody"})
+        store.sent(["b-1"], {"a-1"})
+        clock.advance(2 * self.tick)
+        attend(store, "celery", idle=self.tick)
+        clock.advance(2 * self.tick)
+        attend(store, "celery", idle=self.tick)
+        assert lost(store, NO_TIME) == ["b-1"]
+        assert store.begin(ticket(fire(1, "a"))).admission is Admission.GO
+
     def test_one_that_has_begun_or_ended_is_not_missing(self, store: Store, clock: Advancing) -> None:
         names = ["a", "b", "c", "d", "e"]
         know(store, *names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -70,13 +70,13 @@ class Watch:
         if len(self.batch) >= CROWD and self.sent_of_batch == len(self.batch) // 2:
             self.reach(Stage.PUBLISHING)
 
-    def sent(self, ids: Sequence[str]) -> None:
+    def sent(self, ids: Sequence[str], astray: Collection[str] = ()) -> None:
         self.notes.write("published", epoch=self.engine.epoch, runs=list(ids))
         if not set(ids) <= set(self.batch):
             self.reach(Stage.RESENT)
         elif len(ids) >= CROWD:
             self.reach(Stage.PUBLISHED)
-        self._sent(ids)
+        self._sent(ids, astray)
         if len(ids) >= CROWD:
             self.reach(Stage.CONFIRMED)
 

@@ -95,10 +95,10 @@ class StoreMachine(StoreGround):
             self.numbers[one.job] = minutes(one.fire_time) + 1
 
     @precondition(lambda self: self.claims)
-    @rule(data=st.data())
-    def sent(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), astray=st.booleans())
+    def sent(self, data: st.DataObject, astray: bool) -> None:
         run_id = self.ids(data)
-        self.both(lambda store: store.sent([run_id]))
+        self.both(lambda store: store.sent([run_id], [run_id] if astray else []))
 
     @rule(age=odd, lost_after=st.none() | missing, again=st.booleans())
     def unsent(self, age: timedelta, lost_after: timedelta | None, again: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -215,7 +215,7 @@ class Scheduling(Ground):
         self.write_run(run)
 
     @atomic
-    def sent(self, ids: Sequence[str]) -> None:
+    def sent(self, ids: Sequence[str], astray: Collection[str] = ()) -> None:
         """See :meth:`.SchedulerStore.sent`."""
         for run_id in ids:
             self.unconfirmed.pop(run_id, None)
@@ -223,6 +223,10 @@ class Scheduling(Ground):
             if run is None:
                 continue
             run.sent_at = run.sent_at or self.moment
+            if run_id in astray and run.state in (State.CLAIMED, State.SENT):
+                self.missing.pop(run_id, None)
+                self.expected.pop(run_id, None)
+                run.queue = None
             if run.state is State.CLAIMED and not run.watched:
                 self.finish(run, State.SENT, Reason.UNWATCHED, self.retention.dedup)
             elif run.state is State.CLAIMED:

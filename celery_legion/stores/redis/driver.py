@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from celery_legion.clock import from_ms, span_ms, to_ms
@@ -141,10 +141,12 @@ class RedisStore(Inbox, Reading):
             for granted, mark, holder in self._run("claim", args)
         ]
 
-    def sent(self, ids: Sequence[str]) -> None:
+    def sent(self, ids: Sequence[str], astray: Collection[str] = ()) -> None:
         """See :meth:`.SchedulerStore.sent`."""
         if ids:
-            self._run("sent", (span_ms(self.options.retention.dedup), *ids))
+            first = [run_id for run_id in ids if run_id in astray]
+            rest = [run_id for run_id in ids if run_id not in astray]
+            self._run("sent", (span_ms(self.options.retention.dedup), len(first), *first, *rest))
 
     def unsent(self, older_than: timedelta, limit: int, lost_after: timedelta | None = None) -> list[Unsent]:
         """See :meth:`.SchedulerStore.unsent`."""

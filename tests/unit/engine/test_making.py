@@ -86,6 +86,20 @@ def drafts(dispatch: Dispatch) -> list[Draft]:
     return list(dispatch.making.drafts)
 
 
+@pytest.mark.parametrize(
+    ("given", "astray"),
+    [({}, False), ({"queue": "slow"}, True), ({"queue": Queue("celery")}, False), ({"queue": Queue("slow")}, True)],
+)
+def test_a_message_goes_astray_whose_task_chooses_another_queue(
+    shop: Workshop, given: dict[str, Any], astray: bool
+) -> None:
+    shop.task(lambda own, args, kwargs, options: own(args, kwargs, **{**options, **given}))
+    dispatch = shop.make()
+    assert not dispatch.astray
+    dispatch.queue = "celery"
+    assert dispatch.astray is astray
+
+
 class TestOneMessage:
     """The usual: one message, with the run's id and header."""
 

@@ -1,12 +1,17 @@
 -- sent: the broker has these runs' messages.
--- ARGV: dedup ms, ids
+-- ARGV: dedup ms, how many of the ids (the first) have messages in another queue than the claim said, ids
 hear()
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   local id = ARGV[i]
   local run = load_run(id)
   redis.call('ZREM', key('unsent'), id)
   if run then
     redis.call('HSETNX', key('run:' .. id), 'sent', now)
+    if i - 2 <= tonumber(ARGV[2]) and (run.state == 'claimed' or run.state == 'sent') then
+      expect_no_more(id, run)
+      run.queue = ''
+      redis.call('HSET', key('run:' .. id), 'queue', '')
+    end
     if run.state == 'claimed' and run.watched == '0' then
       finish(id, run, 'sent', 'unwatched', tonumber(ARGV[1]), 0)
     elseif run.state == 'claimed' then
@@ -24,4 +29,4 @@ for i = 2, #ARGV do
     end
   end
 end
-return #ARGV - 1
+return #ARGV - 2
