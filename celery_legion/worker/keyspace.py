@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
 
+from celery_legion.config import is_prefix
 from celery_legion.context import Context
 from celery_legion.control import in_line
+from celery_legion.errors import StoreError
 from celery_legion.run import Reason, State
 from celery_legion.stores.base import Outcome, Store
 from celery_legion.worker.begun import BegunRuns
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = timedelta(milliseconds=250)
+"""How long another keyspace may block the worker's loop."""
 
 
 class ForeignRunError(Exception):
@@ -69,3 +75,16 @@ class Keyspace:
         outcome = Outcome(state=State.FAILED, reason=Reason.REJECTED, error=problem)
         theirs.end(run_id, 0, outcome, self.context.store_options.retention)
         raise ForeignRunError(problem)
+
+
+def end_elsewhere(context: Context, run_id: str, raw: object, outcome: Outcome) -> bool:
+    """End a run that has not begun under the key prefix that its header names; False if that is the worker's own."""
+    prefix = raw.get("prefix") if isinstance(raw, Mapping) else None
+    if not isinstance(prefix, str) or not is_prefix(prefix) or prefix == context.config.key_prefix:
+        return False
+    try:
+        with closing(context.store_under(prefix, PATIENCE)) as theirs:
+            theirs.end(run_id, 0, outcome, context.store_options.retention)
+    except StoreError as exc:
+        logger.error("The end of run %s is not recorded under %s: %s", in_line(run_id), in_line(prefix), exc)
+    return True

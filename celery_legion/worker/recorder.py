@@ -42,6 +42,7 @@ from celery_legion.worker.current import (
     retries_of,
 )
 from celery_legion.worker.hooks import HookRunner
+from celery_legion.worker.keyspace import end_elsewhere
 from celery_legion.worker.progress import Progress
 from celery_legion.worker.succession import Succession, read_part
 from celery_legion.worker.verdicts import failure, is_own_exit, retry_number, returns_when_lost, was_replaced
@@ -220,11 +221,14 @@ class Recorder:
 
     def on_unknown(self, sender: Any, message: Any, name: str, id: str, **_: Any) -> None:
         """Record a run whose task this worker does not know: Celery has dropped its message."""
-        if sender.app is not self.context.app or raw_header(message.headers) is None:
+        raw = raw_header(message.headers)
+        if sender.app is not self.context.app or raw is None:
             return
         error = f"worker {sender.hostname} does not know task {name!r}; let it import the module, or correct the name"
         ended = self.context.clock.now()
-        self._write(End(id, 0, Outcome(state=State.FAILED, reason=Reason.UNKNOWN_TASK, ended_at=ended, error=error)))
+        outcome = Outcome(state=State.FAILED, reason=Reason.UNKNOWN_TASK, ended_at=ended, error=error)
+        if not end_elsewhere(self.context, id, raw, outcome):
+            self._write(End(id, 0, outcome))
 
     def on_task_failure(self, sender: Any, task_id: str, **_: Any) -> None:
         """Mark a context of the main process whose task Celery has recorded as failed."""

@@ -16,8 +16,8 @@ from celery_legion.context import Context
 from celery_legion.header import Header, HeaderError
 from celery_legion.run import Kind, Reason, State
 from celery_legion.stores import open_store
-from celery_legion.stores.base import Claim, SchedulerInfo, Store, StoreOptions
-from celery_legion.worker.keyspace import ForeignRunError, Keyspace
+from celery_legion.stores.base import Claim, Outcome, SchedulerInfo, Store, StoreOptions
+from celery_legion.worker.keyspace import ForeignRunError, Keyspace, end_elsewhere
 from tests.worker.doubles import FIRE, HEADER
 
 INFO = SchedulerInfo(app="a", fingerprint="", host="h", pid=1)
@@ -119,3 +119,14 @@ def test_a_header_carries_the_prefix_and_one_without_is_read() -> None:
 def test_a_prefix_that_is_none_makes_a_header_invalid(prefix: object) -> None:
     with pytest.raises(HeaderError, match="prefix"):
         Header.load({**HEADER.dump(), "prefix": prefix})
+
+
+def test_a_run_whose_task_nobody_knows_ends_where_its_scheduler_looks(site: Site) -> None:
+    outcome = Outcome(state=State.FAILED, reason=Reason.UNKNOWN_TASK)
+    assert not end_elsewhere(site.context, "run-1", {}, outcome)
+    assert not end_elsewhere(site.context, "run-1", {"prefix": "legion:tasks"}, outcome)
+    assert not end_elsewhere(site.context, "run-1", {"prefix": "a*"}, outcome)
+    assert end_elsewhere(site.context, "run-1", {"prefix": THEIRS}, outcome)
+    record = site.theirs.get("run-1")
+    assert record is not None and (record.state, record.reason) == (State.FAILED, Reason.UNKNOWN_TASK)
+    assert site.context.config.key_prefix == "legion:tasks"
