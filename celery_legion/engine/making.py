@@ -60,6 +60,8 @@ class Maker:
     """Makes the messages of dispatches, each once: what the broker did not take is kept until it does."""
 
     def __init__(self, app: Any) -> None:
+        # Once for all makers, and not for each message: connecting makes Celery forget whom it has to ask.
+        after_task_publish.connect(_see, weak=False, dispatch_uid="celery_legion.making")
         self._app = app
         self._producer: Any = None
         self._drafts: list[Draft] = []
@@ -226,7 +228,6 @@ _seen = threading.local()
 @contextmanager
 def _sightings() -> Iterator[list[Sighting]]:
     """Collect what this thread publishes meanwhile."""
-    after_task_publish.connect(_see, weak=False, dispatch_uid="celery_legion.making")
     found: list[Sighting] = []
     _seen.found = found
     try:
