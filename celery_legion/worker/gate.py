@@ -23,15 +23,12 @@ from celery_legion.visibility import unrenewed, visibility_of
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.commands import forgery
 from celery_legion.worker.current import begun_header, raw_header, retries_of
-from celery_legion.worker.keyspace import ForeignRunError, Keyspace
+from celery_legion.worker.keyspace import PATIENCE, ForeignRunError, Keyspace
 from celery_legion.worker.prefetch import Prefetch
 from celery_legion.worker.requests import put_back, reserve, running_other, schedule
 from celery_legion.worker.slots import wait_for_slot
 
 logger = logging.getLogger(__name__)
-
-PATIENCE = timedelta(milliseconds=250)
-"""How long one question may block the worker's loop."""
 
 PAUSE = 5.0
 """Seconds for which a silent store is not asked again."""

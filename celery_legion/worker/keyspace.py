@@ -18,7 +18,7 @@ from celery_legion.worker.begun import BegunRuns
 logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(milliseconds=250)
-"""How long another keyspace may block the worker's loop."""
+"""How long one question to a store may block the worker's loop."""
 
 
 class ForeignRunError(Exception):

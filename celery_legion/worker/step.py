@@ -16,8 +16,9 @@ from celery_legion.worker import ATTRIBUTE
 from celery_legion.worker.backlog import Backlog
 from celery_legion.worker.begun import BegunRuns
 from celery_legion.worker.commands import Commands
-from celery_legion.worker.gate import PATIENCE, Gate
+from celery_legion.worker.gate import Gate
 from celery_legion.worker.hurrying import Listener
+from celery_legion.worker.keyspace import PATIENCE
 from celery_legion.worker.renewal import Renewer
 from celery_legion.worker.request import Guard
 from celery_legion.worker.spawned import Spawning
